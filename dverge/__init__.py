@@ -1,0 +1,1 @@
+"""DVERGE: ensembles with diversified vulnerabilities, their training, attacks and measurement."""

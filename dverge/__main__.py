@@ -1,0 +1,149 @@
+"""The command line: python -m dverge COMMAND."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from dataclasses import fields
+from pathlib import Path
+from types import FrameType
+
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from dverge import checkpoints
+from dverge.data import cli as data_cli
+from dverge.errors import DvergeError, RunError
+from dverge.runs import Control, RunFolder, RunState, Status, execute, new_run_name, runs_folder
+from dverge.training import PRESETS, VanillaConfig, resolve_device
+
+INTERRUPTED_EXIT = 130
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; an expected error is one line on standard error and exit status 2."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except (DvergeError, OSError) as error:
+        print(f"dverge: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return INTERRUPTED_EXIT
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m dverge", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    data = commands.add_parser("data", help="get CIFAR-10 once, verified")
+    data_cli.add_arguments(data)
+    data.set_defaults(run=data_cli.run)
+
+    train = commands.add_parser("train", help="train an ensemble, or resume a run")
+    kinds = train.add_subparsers(required=True, metavar="KIND")
+    vanilla = kinds.add_parser("vanilla", help="members trained independently on clean images")
+    add_config_options(vanilla)
+    vanilla.set_defaults(run=train_vanilla)
+    resume = kinds.add_parser("resume", help="go on with a run that was stopped or interrupted")
+    resume.add_argument("id", help="the run's id, as printed when it was stopped")
+    resume.set_defaults(run=resume_run)
+
+    imports = commands.add_parser("import", help="make a checkpoint of Conv state dicts")
+    imports.add_argument("files", nargs="+", type=Path, metavar="FILE.pth")
+    imports.add_argument("--name", required=True, help="name of the new checkpoint")
+    imports.set_defaults(run=import_files)
+
+    export = commands.add_parser("export", help="write a checkpoint's plain state dicts")
+    export.add_argument("checkpoint", help="name or folder of the checkpoint")
+    export.add_argument("--to", type=Path, default=Path.cwd(), help="folder (default: this one)")
+    export.set_defaults(run=export_files)
+    return parser
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """An option for each field of VanillaConfig; those not given come from the preset."""
+    parser.add_argument("--name", help="name of the run and its checkpoint")
+    parser.add_argument("--preset", choices=PRESETS, default="report", help="default: report")
+    for field in fields(VanillaConfig):
+        kind = {"int": int, "float": float}.get(str(field.type), str)
+        option = "--" + field.name.replace("_", "-")
+        parser.add_argument(option, type=kind, help=f"report: {field.default}")
+
+
+def train_vanilla(arguments: argparse.Namespace) -> int:
+    given = {
+        field.name: value
+        for field in fields(VanillaConfig)
+        if (value := getattr(arguments, field.name)) is not None
+    }
+    config = VanillaConfig.from_dict({**PRESETS[arguments.preset].to_dict(), **given})
+    resolve_device(config.device)  # before the run has a folder
+    taken = {info.name for info in checkpoints.list_all()[0]}
+    name = arguments.name or new_run_name(config, taken)
+    return work_on(RunFolder.create(runs_folder(), name, "vanilla", config.to_dict()))
+
+
+def resume_run(arguments: argparse.Namespace) -> int:
+    folder = RunFolder(runs_folder() / Path(arguments.id).name)
+    if not (folder.path / "run.json").is_file():  # "" and ".." are folders, but no runs
+        raise RunError(f"there is no run {arguments.id!r} in {folder.path.parent}.")
+    if folder.status().state is RunState.FINISHED:
+        raise RunError(f"run {arguments.id!r} has finished already.")
+    return work_on(folder)
+
+
+def work_on(folder: RunFolder) -> int:
+    """Train in this terminal; Ctrl-C pauses, and the run can be resumed here or in the app."""
+    control = Control()
+
+    def pause(_signal: int, _frame: FrameType | None) -> None:
+        control.ask(RunState.PAUSED)
+
+    try:
+        with FileLock(folder.lock_path).acquire(timeout=0):
+            before = signal.signal(signal.SIGINT, pause)
+            try:
+                status = execute_with_bar(folder, control)
+            finally:
+                signal.signal(signal.SIGINT, before)
+    except Timeout:
+        raise RunError(f"run {folder.id} is in use by another process.") from None
+    if status.state is RunState.FAILED:
+        raise RunError(f"{status.message} To go on: python -m dverge train resume {folder.id}")
+    if status.state is RunState.FINISHED:
+        print(f"checkpoint {status.checkpoint} is ready")
+        return 0
+    print(f"{status.state}; to go on: python -m dverge train resume {folder.id}")
+    return INTERRUPTED_EXIT
+
+
+def execute_with_bar(folder: RunFolder, control: Control) -> Status:
+    form = "{l_bar}{bar}| {elapsed}<{remaining}{postfix}"
+    with tqdm(total=1.0, desc=folder.spec().name, bar_format=form) as bar:
+
+        def show(status: Status) -> None:
+            bar.update(status.progress - bar.n)
+            speed = status.images_per_second
+            if speed:
+                bar.set_postfix_str(f"epoch {status.epoch:.1f}, {speed:,.0f} images/s")
+
+        return execute(folder, control, show)
+
+
+def import_files(arguments: argparse.Namespace) -> int:
+    info = checkpoints.import_weights(arguments.files, arguments.name)
+    print(f"checkpoint {info.name} with {len(info.card.members)} members is in {info.folder}")
+    return 0
+
+
+def export_files(arguments: argparse.Namespace) -> int:
+    info = checkpoints.read(checkpoints.find(arguments.checkpoint))
+    for path in checkpoints.export_weights(info, arguments.to):
+        print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

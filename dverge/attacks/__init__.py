@@ -1,0 +1,32 @@
+"""Attacks: settings of one projected-gradient loop, and the report's variants of them."""
+
+from dverge.attacks.config import (
+    MIXTURE,
+    Attack,
+    AttackConfig,
+    Norm,
+    Victim,
+    fgsm,
+    largest_eps,
+    parse_victim,
+    pgd,
+)
+from dverge.attacks.gradient import AttackResult, Trace, all_probabilities, attack
+from dverge.attacks.report import report_pgd
+
+__all__ = [
+    "MIXTURE",
+    "Attack",
+    "AttackConfig",
+    "AttackResult",
+    "Norm",
+    "Trace",
+    "Victim",
+    "all_probabilities",
+    "attack",
+    "fgsm",
+    "largest_eps",
+    "parse_victim",
+    "pgd",
+    "report_pgd",
+]

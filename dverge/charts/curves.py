@@ -1,0 +1,121 @@
+"""Loss and accuracy against epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+TRAIN_LOSS, VAL_LOSS, VAL_ACCURACY = "Training loss", "Validation loss", "Validation accuracy"
+QUANTITIES = (TRAIN_LOSS, VAL_LOSS, VAL_ACCURACY)
+UNITS = {TRAIN_LOSS: "nats", VAL_LOSS: "nats", VAL_ACCURACY: "%"}
+MIXTURE = "mixture"
+DASHES = ([1, 0], [6, 2], [2, 2], [8, 2, 2, 2])
+MOST_POINTS = 400  # of the running loss, per submodel, so that a long run stays light
+
+
+def curve_frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Metrics rows as a long frame: epoch, model, quantity, value.
+
+    The training loss is the running loss several times an epoch where the rows have it, else
+    the epochs' means. Losses are in nats, accuracies in per cent.
+    """
+    steps = [row for row in rows if row.get("kind") == "step"]
+    epochs = [row for row in rows if row.get("kind", "epoch") == "epoch"]
+    records: list[tuple[float, str, str, float]] = []
+    for row in steps[:: len(steps) // MOST_POINTS + 1]:
+        records += _members(row["epoch"], TRAIN_LOSS, row["loss"])
+    for row in epochs:
+        if not steps:
+            records += _members(row["epoch"], TRAIN_LOSS, row["train_loss"])
+        records += _members(row["epoch"], VAL_LOSS, row["val_loss"])
+        records.append((row["epoch"], MIXTURE, VAL_LOSS, row["mixture_val_loss"]))
+        records += _members(row["epoch"], VAL_ACCURACY, [100 * a for a in row["val_accuracy"]])
+        records.append((row["epoch"], MIXTURE, VAL_ACCURACY, 100 * row["mixture_val_accuracy"]))
+    return pd.DataFrame(records, columns=["epoch", "model", "quantity", "value"])
+
+
+def smooth(frame: pd.DataFrame, span: int) -> pd.DataFrame:
+    """Exponentially weighted means of each curve; a span of 1 leaves it as it is."""
+    if span <= 1 or frame.empty:
+        return frame
+    grouped = frame.groupby(["quantity", "model"], sort=False)["value"]
+    return frame.assign(value=grouped.transform(lambda v: v.ewm(span=span).mean()))
+
+
+def best_values(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """The lowest mixture validation loss, the best accuracy in per cent, and their epochs."""
+    epochs = [row for row in rows if row.get("kind", "epoch") == "epoch"]
+    if not epochs:
+        return {}
+    loss = min(epochs, key=lambda row: row["mixture_val_loss"])
+    accuracy = max(epochs, key=lambda row: row["mixture_val_accuracy"])
+    return {
+        "loss": loss["mixture_val_loss"],
+        "loss_epoch": loss["epoch"],
+        "accuracy": 100 * accuracy["mixture_val_accuracy"],
+        "accuracy_epoch": accuracy["epoch"],
+    }
+
+
+def run_curves(
+    frame: pd.DataFrame, quantity: str, colour: str, epochs: int, log: bool = False
+) -> alt.Chart:
+    """One quantity of one run: submodels thin and dashed apart, the mixture thick."""
+    shown = frame[frame["quantity"] == quantity]
+    models = sorted(shown["model"].unique(), key=lambda name: (name == MIXTURE, name))
+    dashes = [[1, 0] if m == MIXTURE else DASHES[i % len(DASHES)] for i, m in enumerate(models)]
+    return _lines(shown, quantity, epochs, log).encode(
+        color=alt.value(colour),
+        strokeDash=alt.StrokeDash(
+            "model:N",
+            scale=alt.Scale(domain=models, range=dashes),
+            legend=alt.Legend(title=None, orient="bottom", symbolStrokeWidth=2),
+        ),
+        strokeWidth=alt.condition(f"datum.model == '{MIXTURE}'", alt.value(3), alt.value(1.4)),
+        opacity=alt.condition(f"datum.model == '{MIXTURE}'", alt.value(1), alt.value(0.75)),
+    )
+
+
+def compared_curves(
+    frame: pd.DataFrame, quantity: str, colours: dict[str, str], log: bool = False
+) -> alt.Chart:
+    """One quantity of several runs (column "run"), one colour a run, averaged over submodels."""
+    shown = frame[frame["quantity"] == quantity]
+    epochs = int(max(1, shown["epoch"].max())) if len(shown) else 1
+    scale = alt.Scale(domain=list(colours), range=list(colours.values()))
+    legend = alt.Legend(title=None, orient="bottom", columns=2, labelLimit=260)
+    return _lines(shown, quantity, epochs, log).encode(
+        color=alt.Color("run:N", scale=scale, legend=legend), strokeWidth=alt.value(2)
+    )
+
+
+def _lines(shown: pd.DataFrame, quantity: str, epochs: int, log: bool) -> alt.Chart:
+    title = f"{quantity} ({UNITS[quantity]})"
+    y_scale = alt.Scale(type="log" if log and quantity != VAL_ACCURACY else "linear", zero=False)
+    tooltip = [
+        alt.Tooltip("epoch:Q", title="Epoch", format=".2f"),
+        alt.Tooltip("model:N", title="Model"),
+        alt.Tooltip("value:Q", title=title, format=".3f"),
+    ]
+    zoom = alt.selection_interval(bind="scales", encodings=["x"], name="zoom")
+    axis = alt.Axis(tickMinStep=1, format="d", tickCount=6, grid=False)
+    return (
+        alt.Chart(shown)
+        .mark_line(interpolate="linear")
+        .encode(
+            x=alt.X("epoch:Q", title="Epoch", scale=alt.Scale(domain=[0, epochs]), axis=axis),
+            y=alt.Y("value:Q", title=title, scale=y_scale, axis=alt.Axis(tickCount=5)),
+            tooltip=tooltip,
+        )
+        .add_params(zoom)
+        .properties(height=230)
+    )
+
+
+def _members(
+    epoch: float, quantity: str, values: Sequence[float]
+) -> list[tuple[float, str, str, float]]:
+    return [(epoch, f"submodel {i}", quantity, value) for i, value in enumerate(values, 1)]

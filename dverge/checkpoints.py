@@ -1,0 +1,339 @@
+"""An ensemble on disk: a folder with its members, a card and its training history.
+
+checkpoints/<name>/
+    card.json          what it is and how it came to be
+    member-1.safetensors …
+    history.jsonl      one row an epoch
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from dverge.errors import CheckpointError
+from dverge.files import check_name, new_folder, replacing, write_json
+from dverge.models import Conv, Ensemble
+
+CARD = "card.json"
+HISTORY = "history.jsonl"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a checkpoint says of itself.
+
+    Attributes:
+        method: how it was trained: vanilla, dverge, dverge-advt, advt, imported.
+        architecture: of every member; "conv" is the report's network.
+        members: SHA-256 of each member's file, by file name, in member order.
+        seed: the run's seed, None if unknown.
+        config: the full training configuration.
+        data_digest: SHA-256 of the training images and labels, None if unknown.
+        versions: packages it was trained with.
+        device: what it was trained on.
+        training_seconds: time spent training.
+        results: accuracies measured when it was made, each with its split, n and interval.
+    """
+
+    method: str
+    architecture: str
+    members: dict[str, str]
+    seed: int | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    data_digest: str | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    device: str = ""
+    training_seconds: float | None = None
+    results: list[dict[str, Any]] = field(default_factory=list)
+    format: int = FORMAT
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """A checkpoint whose card was read; its members are not loaded yet.
+
+    `digest` is of the members' digests: equal weights have equal digests, whatever the name.
+    """
+
+    name: str
+    folder: Path
+    card: Card
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256("".join(self.card.members.values()).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class BrokenCheckpoint:
+    """A folder that is no usable checkpoint, and why."""
+
+    name: str
+    reason: str
+
+
+def checkpoints_folder() -> Path:
+    """Where checkpoints are kept: the repository's, or $DVERGE_CHECKPOINTS."""
+    given = os.environ.get("DVERGE_CHECKPOINTS")
+    return Path(given) if given else Path(__file__).parents[1] / "checkpoints"
+
+
+def save(
+    name: str,
+    ensemble: Ensemble,
+    *,
+    method: str,
+    root: Path | None = None,
+    history: Sequence[dict[str, Any]] = (),
+    **details: Any,
+) -> CheckpointInfo:
+    """Write a new checkpoint, whole or not at all.
+
+    Args:
+        name: of its folder.
+        ensemble: Conv members.
+        method: see Card.
+        root: the folder of checkpoints; the default one if None.
+        history: rows for history.jsonl.
+        details: further fields of the Card.
+
+    Raises:
+        CheckpointError: the name is taken.
+        ConfigError: the name cannot be a folder's.
+    """
+    folder = (root or checkpoints_folder()) / check_name(name)
+    try:
+        with new_folder(folder) as temporary:
+            digests = {}
+            for i, member in enumerate(ensemble.members, 1):
+                weights = {k: v.detach().cpu().contiguous() for k, v in member.state_dict().items()}
+                file = f"member-{i}.safetensors"
+                safetensors.torch.save_file(weights, temporary / file)
+                digests[file] = file_digest(temporary / file)
+            card = Card(method, Conv.architecture, digests, **details)
+            write_json(temporary / CARD, asdict(card))
+            lines = "".join(json.dumps(row) + "\n" for row in history)
+            (temporary / HISTORY).write_text(lines, encoding="utf-8")
+    except FileExistsError:
+        raise CheckpointError(
+            f"checkpoint {name!r} is there already; choose another name or delete {folder}."
+        ) from None
+    return CheckpointInfo(name, folder, card)
+
+
+def read(folder: Path) -> CheckpointInfo:
+    """Read a checkpoint's card.
+
+    Raises:
+        CheckpointError: there is no card, or it is not one.
+    """
+    try:
+        raw = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        card = _card(raw)
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{folder} is no checkpoint: it has no {CARD}. Plain weight files are taken in by "
+            "python -m dverge import."
+        ) from None
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise _broken(folder, f"its {CARD} cannot be read ({error})") from None
+    if card.format != FORMAT:
+        raise _broken(folder, f"its format is {card.format}, this version reads {FORMAT}")
+    if card.architecture != Conv.architecture:
+        raise _broken(folder, f"its architecture is {card.architecture!r}, not 'conv'", mend="")
+    if not card.members:
+        raise _broken(folder, "its card lists no members")
+    return CheckpointInfo(folder.name, folder, card)
+
+
+def _card(raw: dict[str, Any]) -> Card:
+    """The card of these fields. Raises TypeError or ValueError if it cannot be."""
+    card = Card(**raw)
+    for name, kind in (("members", dict), ("config", dict), ("versions", dict), ("results", list)):
+        if not isinstance(getattr(card, name), kind):
+            raise ValueError(f"{name} is no {kind.__name__}")
+    if not all(isinstance(digest, str) for digest in (card.method, *card.members.values())):
+        raise ValueError("method and digests must be text")
+    return card
+
+
+def load(checkpoint: CheckpointInfo | Path | str) -> Ensemble:
+    """Load a checkpoint's members, verifying digests, keys and shapes.
+
+    Args:
+        checkpoint: its info, its folder, or its name in the default folder.
+
+    Raises:
+        CheckpointError: anything is missing, altered, or of another architecture.
+    """
+    info = checkpoint if isinstance(checkpoint, CheckpointInfo) else read(find(checkpoint))
+    members = []
+    for file, digest in info.card.members.items():
+        path = info.folder / Path(file).name
+        try:
+            if file_digest(path) != digest:
+                raise _broken(info.folder, f"{file} does not match the SHA-256 in its card")
+            weights = safetensors.torch.load_file(path)
+        except FileNotFoundError:
+            raise _broken(info.folder, f"{file} is missing") from None
+        except (safetensors.SafetensorError, OSError, ValueError) as error:
+            raise _broken(info.folder, f"{file} cannot be read ({error})") from None
+        members.append(_conv(weights, str(path)))
+    return Ensemble(members).eval()
+
+
+def find(name: Path | str) -> Path:
+    """The folder of a checkpoint given by path, or by name in the default folder.
+
+    Raises:
+        CheckpointError: there is none; the message lists those there are.
+    """
+    # A checkpoint's name comes first: the working directory may hold a folder called the same.
+    folders = [f for f in (checkpoints_folder() / name, Path(name)) if f.is_dir()]
+    for folder in folders:
+        if (folder / CARD).exists() or folder == folders[-1]:
+            return folder.absolute()
+    names = ", ".join(info.name for info in list_all()[0]) or "none"
+    raise CheckpointError(f"there is no checkpoint {str(name)!r}; those there are: {names}.")
+
+
+def list_all(root: Path | None = None) -> tuple[list[CheckpointInfo], list[BrokenCheckpoint]]:
+    """All checkpoints by name, and the folders that are none, with the reason."""
+    root = root or checkpoints_folder()
+    good, broken = [], []
+    folders = sorted(root.iterdir()) if root.is_dir() else []
+    for folder in folders:
+        if folder.name.startswith(".") or not folder.is_dir():
+            continue
+        try:
+            good.append(read(folder))
+        except CheckpointError as error:
+            broken.append(BrokenCheckpoint(folder.name, str(error)))
+    return good, broken
+
+
+def read_history(info: CheckpointInfo) -> list[dict[str, Any]]:
+    """Rows of a checkpoint's history.jsonl; none if it has no such file.
+
+    Raises:
+        CheckpointError: a row is not JSON.
+    """
+    path = info.folder / HISTORY
+    if not path.is_file():
+        return []
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise _broken(info.folder, f"its {HISTORY} cannot be read ({error})") from None
+
+
+def import_weights(files: Sequence[Path], name: str, root: Path | None = None) -> CheckpointInfo:
+    """Make a checkpoint of plain Conv state dicts (keys conv1.weight … fc3.bias).
+
+    Raises:
+        CheckpointError: a file is missing, holds anything but tensors, or is no Conv's.
+    """
+    members = [_conv(read_state_dict(file), str(file)) for file in files]
+    config = {"files": [file.name for file in files]}
+    return save(name, Ensemble(members), method="imported", root=root, config=config)
+
+
+def export_weights(info: CheckpointInfo, folder: Path) -> list[Path]:
+    """Write each member's plain state dict to folder as <name>-member-<i>.pth.
+
+    Raises:
+        CheckpointError: the checkpoint is broken, or a file of that name is there already.
+    """
+    ensemble = load(info)
+    count = len(ensemble)
+    paths = [folder / f"{info.name}-member-{i}.pth" for i in range(1, count + 1)]
+    for path in paths:
+        if path.exists():
+            raise CheckpointError(f"{path} is there already; move it or choose another folder.")
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, member in zip(paths, ensemble.members, strict=True):
+        with replacing(path) as temporary:
+            torch.save(member.state_dict(), temporary)
+    return paths
+
+
+def read_state_dict(file: Path) -> dict[str, Tensor]:
+    """Tensors of a .pth file, without running any code that it may hold.
+
+    Raises:
+        CheckpointError: it cannot be read, or holds anything but named tensors.
+    """
+    try:
+        raw = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"there is no file {file}.") from None
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read ({error.strerror}).") from None
+    except pickle.UnpicklingError:
+        raise CheckpointError(
+            f"{file} is refused: it holds something other than tensors, which may be code. Save "
+            "it anew with torch.save(model.state_dict(), file)."
+        ) from None
+    except Exception:  # noqa: BLE001 - on a damaged file torch raises nearly anything
+        raise CheckpointError(
+            f"{file} is no file of weights, or it is damaged. Save it anew with "
+            "torch.save(model.state_dict(), file)."
+        ) from None
+    if not isinstance(raw, dict) or not all(
+        isinstance(k, str) and isinstance(v, Tensor) for k, v in raw.items()
+    ):
+        raise CheckpointError(f"{file} holds no state dict: a dictionary of named tensors is due.")
+    return raw
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _conv(weights: dict[str, Tensor], where: str) -> Conv:
+    """A Conv with these weights, or a CheckpointError that names the first difference."""
+    member = Conv()
+    due = {name: tuple(value.shape) for name, value in member.state_dict().items()}
+    missing, foreign = sorted(due.keys() - weights.keys()), sorted(weights.keys() - due.keys())
+    if missing or foreign:
+        raise CheckpointError(
+            f"{where} is of another architecture than Conv: missing {missing or 'nothing'}, "
+            f"unknown {foreign or 'nothing'}."
+        )
+    for name, shape in due.items():
+        if tuple(weights[name].shape) != shape:
+            raise CheckpointError(
+                f"{where} is of another architecture than Conv: {name} has shape "
+                f"{tuple(weights[name].shape)}, due is {shape}."
+            )
+        if not _is_finite(weights[name]):
+            raise CheckpointError(f"{where}: {name} holds values that are not finite numbers.")
+    member.load_state_dict(weights)
+    return member.requires_grad_(False)
+
+
+def _is_finite(values: Tensor) -> bool:
+    """Whether these are plain floating-point numbers, finite as float32 (what a Conv holds)."""
+    plain = values.is_floating_point() and values.layout is torch.strided and not values.is_meta
+    return plain and bool(values.float().isfinite().all())
+
+
+def _broken(
+    folder: Path, reason: str, mend: str = " Restore the folder or delete it."
+) -> CheckpointError:
+    return CheckpointError(f"checkpoint {folder.name!r} cannot be used: {reason}.{mend}")

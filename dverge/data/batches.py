@@ -1,0 +1,137 @@
+"""Batches for training: shuffled by a seed alone, gathered on the device the images are on."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dverge.data.images import ImageSet, to_unit_range
+from dverge.errors import require, require_integer
+
+PADDING = 4
+
+
+class Augmentation(enum.StrEnum):
+    """What is done to a training image: nothing, or zero pad 4, random crop, random mirror."""
+
+    NONE = "none"
+    CROP_FLIP = "crop-flip"
+
+
+def derive_seed(*parts: Any) -> int:
+    """A seed from 0 to 2^63 - 1 that depends on all the parts, by SHA-256 of their repr."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """An epoch's random draws, all on the images' device.
+
+    order: int64 N, a permutation; top and left: int64 N, the corner of each crop, 0 to 8;
+    mirrored: bool N. The last three follow the order's positions, and are None without
+    augmentation.
+    """
+
+    order: Tensor
+    top: Tensor | None = None
+    left: Tensor | None = None
+    mirrored: Tensor | None = None
+
+
+class Stream:
+    """An endless supply of epochs of shuffled batches.
+
+    An epoch is a pure function of (seed, name, epoch): it can be asked for again, from any batch
+    on, with the same result on every device. Streams of other names are independent. The global
+    random generator is never touched.
+
+    Args:
+        images: the images, on the device the batches are wanted on.
+        batch_size: images in a batch, from 1; the last batch of an epoch may be smaller.
+        seed: of the run, from 0 to 2^63 - 1.
+        name: what the stream is for, such as "source" or "target".
+        augmentation: what is done to each image.
+
+    Raises:
+        ConfigError: a setting is out of range.
+    """
+
+    def __init__(
+        self,
+        images: ImageSet,
+        batch_size: int,
+        seed: int,
+        name: str,
+        augmentation: Augmentation = Augmentation.NONE,
+    ) -> None:
+        require(len(images) > 0, "images", len(images), "a set with at least one image")
+        require_integer("batch_size", batch_size, 1, 1_000_000)
+        require_integer("seed", seed, 0, 2**63 - 1)
+        self.images = images
+        self.batch_size = batch_size
+        self.seed = seed
+        self.name = name
+        self.augmentation = Augmentation(augmentation)
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Batches in an epoch, counting a last one that is not full."""
+        return -(-len(self.images) // self.batch_size)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of an epoch from batch `start` on.
+
+        Yields:
+            Pixels, float32 B×3×32×32 in [0, 1], and labels, int64 B, on the images' device.
+
+        Raises:
+            ConfigError: epoch is negative, or start is not from 0 to batches_per_epoch.
+        """
+        require_integer("epoch", epoch, 0, 2**31)
+        require_integer("start", start, 0, self.batches_per_epoch)
+        return self._batches(epoch, start)
+
+    def _batches(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
+        plan = self._plan(epoch)
+        for batch in range(start, self.batches_per_epoch):
+            where = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
+            chosen = plan.order[where]
+            pixels = self.images.images[chosen]
+            if plan.top is not None and plan.left is not None and plan.mirrored is not None:
+                pixels = crop_flip(pixels, plan.top[where], plan.left[where], plan.mirrored[where])
+            yield to_unit_range(pixels), self.images.labels[chosen]
+
+    def _plan(self, epoch: int) -> _Plan:
+        """Draw a whole epoch on the CPU, whatever the device, so that all devices agree."""
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, self.name, epoch))
+        count, device = len(self.images), self.images.device
+        order = torch.randperm(count, generator=generator).to(device)
+        if self.augmentation is Augmentation.NONE:
+            return _Plan(order)
+        corners = torch.randint(2 * PADDING + 1, (2, count), generator=generator).to(device)
+        mirrored = torch.randint(2, (count,), generator=generator).bool().to(device)
+        return _Plan(order, corners[0], corners[1], mirrored)
+
+
+def crop_flip(images: Tensor, top: Tensor, left: Tensor, mirrored: Tensor) -> Tensor:
+    """Pad each image with 4 zeros, cut its 32×32 window at (top, left), mirror where asked.
+
+    Args:
+        images: B×3×32×32 of any type.
+        top, left: int64 B, from 0 to 8; 4 and 4 leave the image where it is.
+        mirrored: bool B.
+    """
+    padded = F.pad(images, (PADDING,) * 4)
+    steps = torch.arange(images.shape[-1], device=images.device)
+    rows = top[:, None] + steps
+    columns = left[:, None] + torch.where(mirrored[:, None], steps.flip(0), steps)
+    each = torch.arange(len(images), device=images.device)[:, None, None, None]
+    channels = torch.arange(images.shape[1], device=images.device)[None, :, None, None]
+    return padded[each, channels, rows[:, None, :, None], columns[:, None, None, :]]

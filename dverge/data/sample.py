@@ -1,0 +1,63 @@
+"""The bundled sample: 1,000 test images, the first 100 of each class, in test order.
+
+`sample.webp` is one lossless picture of 25 rows of 40 images; `sample.json` holds their labels,
+their positions in the test file, and the digest they must have. To build both anew from the full
+data: `python -m dverge.data.build_sample`.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from dverge.data.images import ImageSet, Split
+from dverge.errors import DataError
+
+SAMPLE_PER_CLASS = 100
+SAMPLE_ROWS, SAMPLE_COLUMNS = 25, 40
+PICTURE = Path(__file__).with_name("sample.webp")
+FACTS = Path(__file__).with_name("sample.json")
+
+
+@lru_cache(maxsize=1)
+def load_sample() -> ImageSet:
+    """The bundled sample, verified. Raises DataError when its files are missing or damaged."""
+    return read_sample(PICTURE, FACTS)
+
+
+def read_sample(picture: Path, facts: Path) -> ImageSet:
+    """Read and verify a sample from its two files. Raises DataError."""
+    try:
+        known = json.loads(facts.read_text(encoding="utf-8"))
+        with Image.open(picture, formats=("WEBP",)) as opened:
+            tiles = np.asarray(opened.convert("RGB")).copy()
+        labels, indices = torch.tensor(known["labels"]), torch.tensor(known["indices"])
+        images = ImageSet(Split.SAMPLE, cut_tiles(tiles), labels, indices)
+        intact = images.digest == known["digest"]
+    except (OSError, UnidentifiedImageError, ValueError, KeyError, TypeError, DataError) as error:
+        raise DataError(f"The bundled sample cannot be read ({error}). {_MEND}") from error
+    if not intact:
+        raise DataError(f"The bundled sample {picture} is damaged: its SHA-256 differs. {_MEND}")
+    return images
+
+
+_MEND = "Restore the files of dverge/data from where you got this program."
+
+
+def cut_tiles(tiles: np.ndarray) -> Tensor:
+    """A picture of rows of 32×32 tiles, H×W×3 uint8, to its images, uint8 N×3×32×32."""
+    height, width = tiles.shape[0] // 32, tiles.shape[1] // 32
+    cut = torch.from_numpy(tiles).reshape(height, 32, width, 32, 3)
+    return cut.permute(0, 2, 4, 1, 3).reshape(height * width, 3, 32, 32).contiguous()
+
+
+def lay_tiles(images: Tensor, columns: int) -> np.ndarray:
+    """The reverse of cut_tiles, for a whole number of rows of `columns` images."""
+    laid = images.reshape(-1, columns, 3, 32, 32).permute(0, 3, 1, 4, 2)
+    return laid.reshape(-1, 32 * columns, 3).contiguous().numpy()

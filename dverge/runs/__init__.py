@@ -1,0 +1,18 @@
+"""Runs: jobs with a folder each, and the threads that work through them."""
+
+from dverge.runs.folder import RunFolder, RunSpec, RunState, Status, runs_folder
+from dverge.runs.manager import RunManager, RunView
+from dverge.runs.work import Control, execute, new_run_name
+
+__all__ = [
+    "Control",
+    "RunFolder",
+    "RunManager",
+    "RunSpec",
+    "RunState",
+    "RunView",
+    "Status",
+    "execute",
+    "new_run_name",
+    "runs_folder",
+]

@@ -1,0 +1,256 @@
+"""Working through one run: train, write what happens, and leave a checkpoint or a state."""
+
+from __future__ import annotations
+
+import errno
+import importlib.metadata
+import platform
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dverge import checkpoints
+from dverge.data import ImageSet, Split, load
+from dverge.errors import CheckpointError, DvergeError, RunError
+from dverge.evaluation import clean_accuracy
+from dverge.runs.folder import RunFolder, RunState, Status
+from dverge.training import (
+    EpochMetrics,
+    StepMetrics,
+    VanillaConfig,
+    VanillaTraining,
+    describe_device,
+    resolve_device,
+)
+
+STATUS_EVERY = 0.5  # seconds between writes of the status
+SHOWN_PACKAGES = ("torch", "torchvision", "safetensors")
+OnUpdate = Callable[[Status], None]
+LoadImages = Callable[[Split], ImageSet]
+
+
+class Control:
+    """How others ask a run to pause or stop; it looks after every batch."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._wanted: RunState | None = None
+
+    def ask(self, state: RunState) -> None:
+        """Ask for PAUSED or STOPPED."""
+        with self._lock:
+            self._wanted = state
+
+    @property
+    def wanted(self) -> RunState | None:
+        with self._lock:
+            return self._wanted
+
+
+def execute(
+    folder: RunFolder,
+    control: Control,
+    on_update: OnUpdate,
+    *,
+    checkpoints_root: Path | None = None,
+    load_images: LoadImages = load,
+) -> Status:
+    """Train a run to its end, or to the next request to pause or stop; never raises.
+
+    Whatever happens, what the run had is kept, and the returned status says how it ended.
+
+    Args:
+        folder: the run, with its lock held by the caller.
+        control: asked for a pause or stop after every batch.
+        on_update: called with each new status.
+        checkpoints_root: where the checkpoint goes; the default folder if None.
+        load_images: where the images come from.
+    """
+    session = _Session(folder, control, on_update, checkpoints_root)
+    try:
+        session.prepare(load_images)
+        wanted = session.train()
+        session.end(wanted)
+    except Exception as error:  # noqa: BLE001 - a run must end as failed, whatever failed
+        session.fail(error)
+    return session.status
+
+
+class _Session:
+    """One stretch of work on a run, from its start or a resume to its next end."""
+
+    def __init__(
+        self, folder: RunFolder, control: Control, on_update: OnUpdate, root: Path | None
+    ) -> None:
+        self.folder, self.control, self.on_update, self.root = folder, control, on_update, root
+        self.status = Status(RunState.RUNNING, "preparing")
+        self.began = time.perf_counter()
+        self.elapsed_before = 0.0
+
+    def prepare(self, load_images: LoadImages) -> None:
+        before = self.folder.status()
+        config = VanillaConfig.from_dict(self.folder.spec().config)
+        device = resolve_device(config.device)
+        self._tell(replace(before, state=RunState.RUNNING, message="", seconds_left=None))
+        train, validation = load_images(Split.TRAIN), load_images(Split.VALIDATION)
+        self.training = VanillaTraining(config, train, validation, device)
+        self.data_digest = train.digest
+        self.test_images = load_images(Split.TEST)
+        state = self.folder.load_state()
+        if state is not None:
+            self.training.load_state_dict(state["training"])
+            self.elapsed_before = state["elapsed"]
+        position = self.training.progress() * config.epochs
+        self.folder.drop_metrics_after(position + 1e-9)
+        self.first_progress = self.training.progress()
+        self._tell(replace(self.status, device=describe_device(device)))
+        self.began = time.perf_counter()
+
+    def train(self) -> RunState | None:
+        """Train on; returns the state asked for, or None when all epochs are done."""
+        last_write = 0.0
+        for metrics in self.training.run():
+            self._note(metrics)
+            now = time.perf_counter()
+            if metrics is not None and (now - last_write > STATUS_EVERY or self._at_epoch(metrics)):
+                last_write = now
+                self._tell(self._progressed())
+            if self.control.wanted is not None:
+                return self.control.wanted
+        return None
+
+    def end(self, wanted: RunState | None) -> None:
+        """Leave a checkpoint when finished, else the state to go on from."""
+        self._save_state()
+        self.status = self._progressed()
+        if wanted is not None:
+            self._tell(self.status.moved(wanted))
+            return
+        info = self._save_checkpoint()
+        self.folder.drop_state()
+        self._tell(replace(self.status.moved(RunState.FINISHED), checkpoint=info.name))
+
+    def fail(self, error: Exception) -> None:
+        status = self.status.moved(RunState.FAILED, explain(error))
+        try:
+            self._tell(status)
+        except OSError:  # on a full disk the status cannot be written, but it is still shown
+            self.status = status
+            self.on_update(status)
+
+    def _note(self, metrics: StepMetrics | EpochMetrics | None) -> None:
+        if isinstance(metrics, StepMetrics):
+            self.folder.append_metrics({"kind": "step", **asdict(metrics)})
+        elif isinstance(metrics, EpochMetrics):
+            self.folder.append_metrics({"kind": "epoch", **asdict(metrics)})
+            self.status = replace(self.status, images_per_second=metrics.images_per_second)
+            self._save_state()
+
+    @staticmethod
+    def _at_epoch(metrics: StepMetrics | EpochMetrics) -> bool:
+        return isinstance(metrics, EpochMetrics)
+
+    def _elapsed(self) -> float:
+        return self.elapsed_before + time.perf_counter() - self.began
+
+    def _progressed(self) -> Status:
+        progress = self.training.progress()
+        session = time.perf_counter() - self.began
+        done = progress - self.first_progress
+        speed = self.status.images_per_second
+        if done > 0 and session > 0:
+            config = self.training.config
+            images = config.epochs * config.training_images * config.members
+            speed = done * images / session
+        state = self.status.state
+        if self.control.wanted is RunState.PAUSED:
+            state = RunState.PAUSING
+        elif self.control.wanted is RunState.STOPPED:
+            state = RunState.STOPPING
+        return replace(
+            self.status,
+            state=state,
+            progress=progress,
+            epoch=progress * self.training.config.epochs,
+            seconds_left=session / done * (1 - progress) if done > 0 else None,
+            images_per_second=speed,
+            elapsed=self._elapsed(),
+            updated=time.time(),
+        )
+
+    def _save_state(self) -> None:
+        state = {"training": self.training.state_dict(), "elapsed": self._elapsed()}
+        self.folder.save_state(state)
+
+    def _save_checkpoint(self) -> checkpoints.CheckpointInfo:
+        ensemble = self.training.ensemble()
+        results = clean_accuracy(ensemble, self.test_images.to(self.training.device))
+        history = [
+            {k: v for k, v in row.items() if k != "kind"}
+            for row in self.folder.metrics()
+            if row["kind"] == "epoch"
+        ]
+        config = self.training.config
+        name = self.folder.spec().name
+        for candidate in [name, *(f"{name}-{i}" for i in range(2, 100))]:
+            if (self.root or checkpoints.checkpoints_folder()).joinpath(candidate).exists():
+                continue
+            return checkpoints.save(
+                candidate,
+                ensemble,
+                method="vanilla",
+                root=self.root,
+                history=history,
+                seed=config.seed,
+                config=config.to_dict(),
+                data_digest=self.data_digest,
+                versions=package_versions(),
+                device=self.status.device,
+                training_seconds=round(self._elapsed(), 1),
+                results=[row.to_dict() for row in results],
+            )
+        raise CheckpointError(f"the names {name!r} to '{name}-99' are all taken; rename the run.")
+
+    def _tell(self, status: Status) -> None:
+        self.status = status
+        self.on_update(status)
+        self.folder.write_status(status)
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that the numbers depend on."""
+    versions: dict[str, Any] = {name: importlib.metadata.version(name) for name in SHOWN_PACKAGES}
+    return {"python": platform.python_version(), **versions}
+
+
+def explain(error: BaseException) -> str:
+    """Why a run failed, in words that say what to do."""
+    if isinstance(error, DvergeError):
+        return str(error)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return "Out of memory: lower the batch size or the number of submodels, then resume."
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "The disk is full: free some space, then resume."
+    if isinstance(error, OSError):
+        return f"A file could not be written or read ({error}). Mend that, then resume."
+    if isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error):
+        return f"The GPU was lost ({_first_line(error)}). Restart the app, then resume."
+    return f"An unforeseen {type(error).__name__}: {_first_line(error)}"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or "no details").splitlines()[0]
+
+
+def new_run_name(config: VanillaConfig, taken: set[str]) -> str:
+    """A name that says what the run is, such as vanilla-3xconv-s0, not among those taken."""
+    base = f"vanilla-{config.members}xconv-s{config.seed}"
+    for candidate in [base, *(f"{base}-{i}" for i in range(2, 1000))]:
+        if candidate not in taken:
+            return candidate
+    raise RunError(f"all names from {base} to {base}-999 are taken; give the run a name.")

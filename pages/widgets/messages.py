@@ -1,0 +1,38 @@
+"""Errors as messages: no page ever shows a stack trace."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+import streamlit as st
+
+from dverge.errors import DvergeError
+
+log = logging.getLogger("dverge.pages")
+
+
+@contextlib.contextmanager
+def errors_as_messages() -> Iterator[None]:
+    """Show what goes wrong inside as a message; the rest of the page goes on."""
+    try:
+        yield
+    except DvergeError as error:
+        show_error(error)
+    except OSError as error:
+        log.exception("a file could not be used")
+        st.error(f"A file could not be read or written: {error}", icon=":material/error:")
+    except Exception as error:  # a bug: the terminal tells all of it
+        log.exception("unforeseen error")
+        st.error(
+            f"Something unforeseen went wrong ({type(error).__name__}). The terminal that runs "
+            "the app tells more; nothing on disk was changed by it.",
+            icon=":material/error:",
+        )
+
+
+def show_error(error: DvergeError) -> None:
+    """An expected error, whose text says what is wrong and what to do."""
+    text = str(error)
+    st.error(text[:1].upper() + text[1:], icon=":material/error:")

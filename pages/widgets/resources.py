@@ -1,0 +1,72 @@
+"""What all viewers share: images, loaded ensembles, the runs and the download."""
+
+from __future__ import annotations
+
+import streamlit as st
+import torch
+
+from dverge import checkpoints
+from dverge.charts import ensemble_colour
+from dverge.checkpoints import BrokenCheckpoint, CheckpointInfo
+from dverge.data import BackgroundObtain, ImageSet, Split, full_data_available, load
+from dverge.evaluation import predictions
+from dverge.models import Ensemble
+from dverge.runs import RunManager
+
+
+@st.cache_resource
+def run_manager() -> RunManager:
+    """The one registry of runs of this process."""
+    return RunManager()
+
+
+@st.cache_resource
+def download() -> BackgroundObtain:
+    """The one download of the full data set."""
+    return BackgroundObtain()
+
+
+def gallery_images() -> ImageSet:
+    """The test images to choose from: all 10,000, or the bundled sample of 1,000."""
+    return load(Split.TEST if full_data_available() else Split.SAMPLE)
+
+
+def data_in_use() -> str:
+    """Which images the pages show, in words."""
+    if full_data_available():
+        return "CIFAR-10, 10,000 test images"
+    return "bundled sample, 1,000 test images"
+
+
+def all_checkpoints() -> tuple[list[CheckpointInfo], list[BrokenCheckpoint]]:
+    """The checkpoints there are now, and the folders that are none."""
+    return checkpoints.list_all()
+
+
+def load_ensemble(info: CheckpointInfo) -> Ensemble:
+    """A checkpoint's ensemble; shared by all viewers, so never trained or changed."""
+    return _load(info.digest, info)
+
+
+def correct_everywhere(info: CheckpointInfo, images: ImageSet) -> list[bool]:
+    """For each image whether every submodel of a checkpoint gets it right."""
+    return _correct(info.digest, images.digest, info, images)
+
+
+def colour_of(info: CheckpointInfo) -> str:
+    """An ensemble's colour on every page."""
+    return ensemble_colour(info.name, info.card.method)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _load(digest: str, _info: CheckpointInfo) -> Ensemble:
+    return checkpoints.load(_info)
+
+
+@st.cache_data(max_entries=32, show_spinner="Asking every submodel about every image")
+def _correct(
+    digest: str, images_digest: str, _info: CheckpointInfo, _images: ImageSet
+) -> list[bool]:
+    with torch.no_grad():
+        said = predictions(load_ensemble(_info), _images)[:-1]
+    return (said == _images.labels).all(0).tolist()
