@@ -54,7 +54,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 def write_json(path: Path, value: Any) -> None:
     """Write value as indented JSON, atomically."""
-    text = json.dumps(value, indent=2, sort_keys=True) + "\n"
+    text = json.dumps(value, indent=2) + "\n"  # order is kept: that of members has a meaning
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

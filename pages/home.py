@@ -12,7 +12,14 @@ from dverge.training import describe_device, resolve_device
 from pages.widgets.cards import show_answers, show_heading, show_pictures, show_verdict
 from pages.widgets.data_status import show_data_status
 from pages.widgets.messages import errors_as_messages
-from pages.widgets.resources import all_checkpoints, data_in_use, load_ensemble, run_manager
+from pages.widgets.navigation import enter_through_app
+from pages.widgets.resources import (
+    all_checkpoints,
+    data_in_use,
+    load_ensemble,
+    most_accurate,
+    run_manager,
+)
 
 EPS = 8 / 255
 STEPS = 10
@@ -50,7 +57,7 @@ def show_example(info: CheckpointInfo) -> None:
     with st.container(border=True):
         show_heading(info)
         show_verdict(outcome)
-        show_pictures(outcome, EPS)
+        show_pictures(outcome, 2 * EPS)
         show_answers(outcome, info)
         st.caption(
             f"Computed now: PGD, L∞ eps 8/255, {STEPS} steps along the gradient of submodel 1, on "
@@ -93,6 +100,7 @@ def show_next_step(has_checkpoint: bool, is_training: bool) -> None:
         st.page_link("pages/train.py", label="Train an ensemble", icon=":material/model_training:")
 
 
+enter_through_app()
 st.title("How robust is an ensemble?", anchor=False)
 st.markdown(
     "An adversarial attack changes an image by less than the eye sees until a network gives a "
@@ -105,7 +113,7 @@ available, broken = all_checkpoints()
 left, right = st.columns([7, 4], gap="medium")
 with left, errors_as_messages():
     if available:
-        show_example(available[0])
+        show_example(most_accurate(available))
     else:
         st.info(
             "No checkpoint yet: train one, and this shows it under attack.",

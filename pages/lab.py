@@ -14,10 +14,18 @@ from pages.widgets.attack_form import AttackChoice, attack_form, linf_label
 from pages.widgets.cards import show_answers, show_heading, show_pictures, show_verdict
 from pages.widgets.image_choice import ChosenImage, choose_image, gallery
 from pages.widgets.messages import errors_as_messages
-from pages.widgets.resources import all_checkpoints, colour_of, data_in_use, load_ensemble
+from pages.widgets.navigation import enter_through_app
+from pages.widgets.resources import (
+    all_checkpoints,
+    colour_of,
+    data_in_use,
+    load_ensemble,
+    most_accurate,
+)
 
 MOST_SIDE_BY_SIDE = 4
-SCALES = {"±8/255": 8 / 255, "±16/255": 16 / 255, "±64/255": 64 / 255, "fit": None}
+SCALES = {"8": 8 / 255, "16": 16 / 255, "64": 64 / 255, "fit": None}
+DEFAULT_SCALE = "16"
 
 
 def choose_ensembles(available: list[CheckpointInfo]) -> list[CheckpointInfo]:
@@ -26,7 +34,7 @@ def choose_ensembles(available: list[CheckpointInfo]) -> list[CheckpointInfo]:
     names = st.multiselect(
         "Ensembles",
         list(by_name),
-        default=list(by_name)[:1],
+        default=[most_accurate(available).name],
         max_selections=MOST_SIDE_BY_SIDE,
         key="ensembles",
         bind="query-params",
@@ -53,7 +61,7 @@ def show_ensemble(info: CheckpointInfo, image: ChosenImage, choice: AttackChoice
         with errors_as_messages():
             outcome = examined(info.digest, image.digest, info, image, choice)
             show_verdict(outcome)
-            scale = SCALES[st.session_state.get("scale", "±8/255")]
+            scale = SCALES[st.session_state.get("scale", DEFAULT_SCALE)]
             delta = (outcome.adversarial - outcome.clean).abs().max().item()
             scale = scale or max(delta, 1 / 255)
             show_pictures(outcome, scale)
@@ -138,6 +146,7 @@ def describe(outcome: Examination) -> str:
     return f"{norm} eps {eps}, {config.steps} steps{tries}, gradient of the {victim}"
 
 
+enter_through_app()
 st.title("Attack lab", anchor=False)
 available, broken = all_checkpoints()
 answer = st.container()
@@ -159,9 +168,9 @@ with st.sidebar:
     with errors_as_messages():
         choice = attack_form(most_members)
     st.segmented_control(
-        "Perturbation's scale",
+        "Perturbation's scale (± of 255)",
         list(SCALES),
-        default="±8/255",
+        default=DEFAULT_SCALE,
         required=True,
         key="scale",
         bind="query-params",

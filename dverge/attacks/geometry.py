@@ -42,6 +42,6 @@ def random_point(origin: Tensor, config: AttackConfig, generator: torch.Generato
     else:
         noise = torch.randn(origin.shape, generator=generator, dtype=torch.float64)
         radius = torch.rand(len(origin), 1, 1, 1, generator=generator, dtype=torch.float64)
-        noise = noise / lengths(noise) * radius ** (1 / origin[0].numel())
+        noise = noise / lengths(noise) * radius ** (1 / origin.shape[1:].numel())
     start = origin + config.eps * noise.to(origin)
     return project(start, origin, config)

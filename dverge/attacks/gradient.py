@@ -76,6 +76,7 @@ def attack(
     """
     check_batch(images, labels)
     victim.check(ensemble)
+    images = images.detach()
     objective = victim_objective(ensemble, labels, config, victim)
     generator = torch.Generator().manual_seed(config.seed)
     best: AttackResult | None = None

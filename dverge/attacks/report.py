@@ -34,7 +34,7 @@ def report_pgd(
     length = STEP_SIZE if norm is Norm.LINF else EPS
     config = AttackConfig(norm, EPS, length, STEPS)
     objective = victim_objective(ensemble, labels, config, victim)
-    x = images
+    x = images.detach()
     for _ in range(STEPS):
         _, gradient = value_and_gradient(objective, x)
         x = (x + length * ascent(gradient, norm)).clamp(0, 1)

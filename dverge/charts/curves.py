@@ -13,6 +13,8 @@ QUANTITIES = (TRAIN_LOSS, VAL_LOSS, VAL_ACCURACY)
 UNITS = {TRAIN_LOSS: "nats", VAL_LOSS: "nats", VAL_ACCURACY: "%"}
 MIXTURE = "mixture"
 DASHES = ([1, 0], [6, 2], [2, 2], [8, 2, 2, 2])
+HEIGHT = 270
+LEGEND: dict[str, Any] = {"title": None, "orient": "top", "offset": 2, "padding": 0}
 MOST_POINTS = 400  # of the running loss, per submodel, so that a long run stays light
 
 
@@ -72,7 +74,7 @@ def run_curves(
         strokeDash=alt.StrokeDash(
             "model:N",
             scale=alt.Scale(domain=models, range=dashes),
-            legend=alt.Legend(title=None, orient="bottom", symbolStrokeWidth=2),
+            legend=alt.Legend(columns=2, symbolStrokeWidth=2, symbolSize=260, **LEGEND),
         ),
         strokeWidth=alt.condition(f"datum.model == '{MIXTURE}'", alt.value(3), alt.value(1.4)),
         opacity=alt.condition(f"datum.model == '{MIXTURE}'", alt.value(1), alt.value(0.75)),
@@ -82,14 +84,27 @@ def run_curves(
 def compared_curves(
     frame: pd.DataFrame, quantity: str, colours: dict[str, str], log: bool = False
 ) -> alt.Chart:
-    """One quantity of several runs (column "run"), one colour a run, averaged over submodels."""
+    """One quantity of several runs, one colour a run; see compared_frame."""
     shown = frame[frame["quantity"] == quantity]
     epochs = int(max(1, shown["epoch"].max())) if len(shown) else 1
     scale = alt.Scale(domain=list(colours), range=list(colours.values()))
-    legend = alt.Legend(title=None, orient="bottom", columns=2, labelLimit=260)
+    legend = alt.Legend(columns=1, labelLimit=300, **LEGEND)
     return _lines(shown, quantity, epochs, log).encode(
-        color=alt.Color("run:N", scale=scale, legend=legend), strokeWidth=alt.value(2)
+        color=alt.Color("model:N", scale=scale, legend=legend), strokeWidth=alt.value(2)
     )
+
+
+def compared_frame(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """One curve a run and quantity, with the run's name as model.
+
+    The training loss is the mean over submodels, the validation figures are the mixture's.
+    """
+    parts = []
+    for name, frame in frames.items():
+        kept = frame[(frame["quantity"] == TRAIN_LOSS) | (frame["model"] == MIXTURE)]
+        mean = kept.groupby(["quantity", "epoch"], as_index=False, sort=False)["value"].mean()
+        parts.append(mean.assign(model=name))
+    return pd.concat(parts, ignore_index=True)
 
 
 def _lines(shown: pd.DataFrame, quantity: str, epochs: int, log: bool) -> alt.Chart:
@@ -107,12 +122,17 @@ def _lines(shown: pd.DataFrame, quantity: str, epochs: int, log: bool) -> alt.Ch
         .mark_line(interpolate="linear")
         .encode(
             x=alt.X("epoch:Q", title="Epoch", scale=alt.Scale(domain=[0, epochs]), axis=axis),
-            y=alt.Y("value:Q", title=title, scale=y_scale, axis=alt.Axis(tickCount=5)),
+            y=alt.Y("value:Q", title=None, scale=y_scale, axis=alt.Axis(tickCount=5)),
             tooltip=tooltip,
         )
         .add_params(zoom)
-        .properties(height=230)
+        .properties(height=HEIGHT, title=_title(title, empty=shown.empty))
     )
+
+
+def _title(text: str, empty: bool) -> alt.Title:
+    waiting = ["first point after epoch 1"] if empty else []
+    return alt.Title(text, subtitle=waiting, anchor="start", fontSize=14, offset=8)
 
 
 def _members(

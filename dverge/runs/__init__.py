@@ -1,7 +1,8 @@
 """Runs: jobs with a folder each, and the threads that work through them."""
 
-from dverge.runs.folder import RunFolder, RunSpec, RunState, Status, runs_folder
-from dverge.runs.manager import RunManager, RunView
+from dverge.runs.folder import RunFolder, runs_folder
+from dverge.runs.manager import RunManager
+from dverge.runs.records import RunSpec, RunState, RunView, Status
 from dverge.runs.work import Control, execute, new_run_name
 
 __all__ = [

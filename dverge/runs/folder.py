@@ -10,88 +10,29 @@
 
 from __future__ import annotations
 
-import enum
+import io
 import json
 import os
-import pickle
 import secrets
 import shutil
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from filelock import FileLock, Timeout
 
 from dverge.errors import RunError
-from dverge.files import check_name, replacing, write_json
+from dverge.files import check_name, new_folder, replacing, write_json
+from dverge.runs.records import RunSpec, RunState, Status
+
+LOCK_WAIT = 1.0  # seconds; whoever only looks whether a run is held has its lock for an instant
+TAKING = 2.0  # seconds that a new run may be in no process's hands before it counts as left
+LEFT = "The process that worked on it ended. Resume goes on from its last saved epoch."
 
 
-class RunState(enum.StrEnum):
-    """Where a run stands."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    PAUSING = "pausing"
-    PAUSED = "paused"
-    STOPPING = "stopping"
-    STOPPED = "stopped"
-    FINISHED = "finished"
-    FAILED = "failed"
-    INTERRUPTED = "interrupted"
-
-    @property
-    def active(self) -> bool:
-        """Some process has it in its queue or works on it."""
-        return self in (RunState.QUEUED, RunState.RUNNING, RunState.PAUSING, RunState.STOPPING)
-
-    @property
-    def resumable(self) -> bool:
-        """It can be put in the queue again."""
-        return not self.active and self is not RunState.FINISHED
-
-
-@dataclass(frozen=True)
-class RunSpec:
-    """What a run is: written once, only its name may change."""
-
-    name: str
-    kind: str
-    config: dict[str, Any]
-    created: float
-
-
-@dataclass(frozen=True)
-class Status:
-    """How a run stands.
-
-    Attributes:
-        state: see RunState.
-        message: the reason of a failure, or a word on the state.
-        progress: share done, 0 to 1.
-        epoch: epochs done.
-        seconds_left: estimate, None if there is none.
-        images_per_second: of the last look, None before the first.
-        elapsed: seconds worked on it, over all sessions.
-        device: what it runs on, in words.
-        checkpoint: name of the checkpoint it became.
-        updated: when this was written (Unix time).
-    """
-
-    state: RunState
-    message: str = ""
-    progress: float = 0.0
-    epoch: float = 0.0
-    seconds_left: float | None = None
-    images_per_second: float | None = None
-    elapsed: float = 0.0
-    device: str = ""
-    checkpoint: str | None = None
-    updated: float = field(default_factory=time.time)
-
-    def moved(self, state: RunState, message: str = "") -> Status:
-        """This status in another state."""
-        return replace(self, state=state, message=message, seconds_left=None, updated=time.time())
+Content = TypeVar("Content", RunSpec, Status)
 
 
 def runs_folder() -> Path:
@@ -116,15 +57,32 @@ class RunFolder:
         """
         check_name(name)
         stamp = time.strftime("%Y%m%d-%H%M%S")
-        folder = cls(root / f"{stamp}-{secrets.token_hex(2)}")
-        folder.path.mkdir(parents=True)
-        write_json(folder.path / "run.json", asdict(RunSpec(name, kind, config, time.time())))
-        folder.write_status(Status(RunState.QUEUED))
-        return folder
+        path = root / f"{stamp}-{secrets.token_hex(2)}"
+        with new_folder(path) as temporary:
+            write_json(temporary / "run.json", asdict(RunSpec(name, kind, config, time.time())))
+            cls(temporary).write_status(Status(RunState.QUEUED))
+        return cls(path)
 
     @property
     def lock_path(self) -> Path:
         return self.path / "lock"
+
+    def hold(self, wait: float = LOCK_WAIT) -> FileLock:
+        """Take the run's lock; the system frees it when this process ends, however it ends.
+
+        Raises:
+            RunError: another process has it, or there is no such run.
+        """
+        if not self.path.is_dir():  # else the lock would make the folder of a deleted run anew
+            raise RunError(f"there is no run {self.id!r}; it may have been deleted.")
+        lock = FileLock(self.lock_path, thread_local=False)
+        try:
+            lock.acquire(timeout=wait, poll_interval=0.02)
+        except Timeout:
+            raise RunError(f"run {self.id} is in use by another process.") from None
+        except OSError as error:
+            raise RunError(f"run {self.id} cannot be locked ({error}).") from None
+        return lock
 
     def spec(self) -> RunSpec:
         """What the run is.
@@ -132,7 +90,7 @@ class RunFolder:
         Raises:
             RunError: its file is missing or broken.
         """
-        return RunSpec(**self._read("run.json"))
+        return self._read("run.json", RunSpec)
 
     def rename(self, name: str) -> None:
         """Give the run another name.
@@ -148,11 +106,32 @@ class RunFolder:
         Raises:
             RunError: its file is missing or broken.
         """
-        raw = self._read("status.json")
-        return Status(**{**raw, "state": RunState(raw["state"])})
+        return self._read("status.json", Status)
 
     def write_status(self, status: Status) -> None:
         write_json(self.path / "status.json", asdict(status))
+
+    def settle(self, status: Status) -> Status | None:
+        """A status that was read as active, interrupted if no process holds the run; None if one.
+
+        It is written down, so that the lock is not tried, and so in others' way, at every look.
+        """
+        if status.state is RunState.QUEUED and time.time() - status.updated < TAKING:
+            return None
+        try:
+            lock = self.hold(wait=0)
+        except RunError:
+            return None
+        try:
+            status = self.status()  # anew: the run may have ended in the meantime
+            if status.state.active:
+                status = status.moved(RunState.INTERRUPTED, LEFT)
+                self.write_status(status)
+        except (OSError, RunError):
+            pass  # what cannot be written or read now is tried again at the next look
+        finally:
+            lock.release()
+        return status
 
     def append_metrics(self, row: dict[str, Any]) -> None:
         """Add a row and flush it."""
@@ -160,16 +139,23 @@ class RunFolder:
             file.write(json.dumps(row) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All whole rows; the last one may be cut where a process was killed while writing."""
+        """All whole rows; the last one may be cut where a process was killed while writing.
+
+        Raises:
+            RunError: the file cannot be read.
+        """
         path = self.path / "metrics.jsonl"
-        if not path.is_file():
+        try:
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except FileNotFoundError:
             return []
+        except OSError as error:
+            raise RunError(f"run {self.id}: its {path.name} cannot be read ({error}).") from None
         rows = []
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
+        for line in lines:
+            if (row := _row(line)) is None:
                 break
+            rows.append(row)
         return rows
 
     def drop_metrics_after(self, epoch: float) -> None:
@@ -179,9 +165,13 @@ class RunFolder:
             temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
     def save_state(self, state: dict[str, Any]) -> None:
-        """Write the state to go on from, atomically."""
-        with replacing(self.path / "state.pt") as temporary:
-            torch.save(state, temporary)
+        """Write the state to go on from, atomically and onto the disk."""
+        content = io.BytesIO()
+        torch.save(state, content)  # not into the file: torch hides why a write failed
+        with replacing(self.path / "state.pt") as temporary, temporary.open("wb") as file:
+            file.write(content.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
 
     def load_state(self) -> dict[str, Any] | None:
         """The state to go on from, or None if there is none yet.
@@ -193,10 +183,14 @@ class RunFolder:
         if not path.is_file():
             return None
         try:
-            return torch.load(path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            if not isinstance(state, dict) or not {"training", "elapsed"} <= state.keys():
+                raise ValueError("it is no run's state")
+            return state
+        except Exception as error:  # noqa: BLE001 - a damaged pickle can raise anything
+            reason = (str(error) or type(error).__name__).splitlines()[0]
             raise RunError(
-                f"run {self.id}: its state.pt cannot be read ({error}); delete the file to start "
+                f"run {self.id}: its saved state cannot be read ({reason}). Delete {path} to start "
                 "the run anew."
             ) from None
 
@@ -204,15 +198,26 @@ class RunFolder:
         (self.path / "state.pt").unlink(missing_ok=True)
 
     def delete(self) -> None:
-        shutil.rmtree(self.path)
+        """Remove the folder: at once for those who list the runs, then from the disk."""
+        doomed = self.path.with_name(f".{self.id}-deleted")
+        self.path.rename(doomed)
+        shutil.rmtree(doomed)
 
-    def _read(self, file: str) -> dict[str, Any]:
+    def _read(self, file: str, kind: type[Content]) -> Content:
+        path = self.path / file
         try:
-            raw = json.loads((self.path / file).read_text(encoding="utf-8"))
-            if not isinstance(raw, dict):
-                raise ValueError("not an object")
-            return raw
-        except (OSError, ValueError) as error:
+            return kind(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
             raise RunError(
-                f"run {self.id}: its {file} cannot be read ({error}); delete its folder."
+                f"run {self.id}: its {file} cannot be read ({error}); delete {self.path}."
             ) from None
+
+
+def _row(line: str) -> dict[str, Any] | None:
+    """A row of metrics, or None where the line is not a whole one."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    whole = isinstance(row, dict) and "kind" in row and isinstance(row.get("epoch"), int | float)
+    return row if whole else None

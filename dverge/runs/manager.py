@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-import os
-import sys
+import atexit
+import contextlib
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+import torch
+from filelock import FileLock
 
 from dverge.data import load
 from dverge.errors import DvergeError, RunError
 from dverge.files import check_name
-from dverge.runs.folder import RunFolder, RunSpec, RunState, Status, runs_folder
-from dverge.runs.work import Control, LoadImages, execute
+from dverge.runs.folder import RunFolder, runs_folder
+from dverge.runs.records import RunState, RunView, Status
+from dverge.runs.work import (
+    MEANWHILE,
+    REASONS,
+    Control,
+    LoadImages,
+    execute,
+    explain,
+    lower_priority,
+)
 from dverge.training import VanillaConfig, resolve_device
 
-LOW_PRIORITY = 10  # niceness of the worker threads, so that pages stay quick beside them
-
-
-@dataclass(frozen=True)
-class RunView:
-    """A run as others see it: a snapshot.
-
-    Attributes:
-        id: its folder's name.
-        spec: what it is.
-        status: how it stands.
-        elsewhere: another process works on it; it can only be watched.
-    """
-
-    id: str
-    spec: RunSpec
-    status: Status
-    elsewhere: bool = False
+CLOSE_WAIT = 10.0  # seconds; a batch is over in less
 
 
 class RunManager:
@@ -66,6 +60,7 @@ class RunManager:
         self._controls: dict[str, Control] = {}
         self._live: dict[str, Status] = {}
         self._locks: dict[str, FileLock] = {}
+        atexit.register(self.close)
 
     def submit(self, config: VanillaConfig, name: str) -> str:
         """Put a new run at the end of its device's queue; returns its id.
@@ -76,11 +71,9 @@ class RunManager:
         """
         check_name(name)
         resolve_device(config.device)
-        try:
+        with self._lock, _written(f"the run cannot be put in {self.root}"):
             folder = RunFolder.create(self.root, name, "vanilla", config.to_dict())
-        except OSError as error:
-            raise RunError(f"the run's folder cannot be made in {self.root}: {error}") from None
-        self._enqueue(folder)
+            self._enqueue(folder)
         return folder.id
 
     def views(self) -> list[RunView]:
@@ -108,48 +101,68 @@ class RunManager:
         return view
 
     def metrics(self, run_id: str) -> list[dict[str, Any]]:
-        """A run's metrics rows."""
+        """A run's metrics rows.
+
+        Raises:
+            RunError: there is no run of that id, or its metrics cannot be read.
+        """
         return self._folder(run_id).metrics()
 
     def pause(self, run_id: str) -> None:
-        """Pause after the batch in hand, or take it out of the queue."""
-        self._ask(run_id, RunState.PAUSED, RunState.PAUSING)
+        """Pause after the batch in hand, or take it out of the queue.
+
+        Raises:
+            RunError: it is not active, or another process works on it.
+        """
+        self._ask(run_id, RunState.PAUSED)
 
     def stop(self, run_id: str) -> None:
-        """Stop after the batch in hand, or take it out of the queue; what it had is kept."""
-        self._ask(run_id, RunState.STOPPED, RunState.STOPPING)
+        """Stop after the batch in hand, or take it out of the queue; what it had is kept.
+
+        Raises:
+            RunError: it is not active, or another process works on it.
+        """
+        self._ask(run_id, RunState.STOPPED)
 
     def resume(self, run_id: str) -> None:
         """Put a run that is not active at the end of its device's queue.
 
         Raises:
-            RunError: it is active or finished.
+            RunError: it is active or finished, or its folder cannot be written.
+            ConfigError: its device is not on this machine.
         """
-        view = self.get(run_id)
-        if not view.status.state.resumable:
-            raise RunError(f"run {view.spec.name!r} is {view.status.state}; it cannot be resumed.")
-        self._enqueue(self._folder(run_id))
+        with self._lock:
+            view = self.get(run_id)
+            if not view.status.state.resumable:
+                state = view.status.state
+                raise RunError(f"run {view.spec.name!r} is {state}; it cannot be resumed.")
+            with _written(f"run {view.spec.name!r} cannot be resumed"):
+                self._enqueue(self._folder(run_id))
 
     def delete(self, run_id: str) -> None:
         """Delete a run's folder for good; a checkpoint it became stays.
 
         Raises:
-            RunError: it is active.
+            RunError: it is active, or its folder cannot be removed.
         """
         with self._lock:
             view = self.get(run_id)
             if view.status.state.active:
                 raise RunError(f"run {view.spec.name!r} is {view.status.state}; stop it first.")
+            folder = self._folder(run_id)
+            folder.hold().release()  # another process may just have taken it
+            with _written(f"run {view.spec.name!r} cannot be deleted"):
+                folder.delete()
             self._live.pop(run_id, None)
-            self._folder(run_id).delete()
 
     def rename(self, run_id: str, name: str) -> None:
         """Give a run another name; its checkpoint will be called so.
 
         Raises:
             ConfigError: the name cannot be a checkpoint's.
+            RunError: there is no such run, or it cannot be written.
         """
-        with self._lock:
+        with self._lock, _written(f"run {run_id} cannot be renamed"):
             self._folder(run_id).rename(name)
 
     def wait(self, run_id: str, seconds: float) -> Status:
@@ -159,121 +172,147 @@ class RunManager:
             time.sleep(0.02)
         return status
 
-    def _ask(self, run_id: str, wanted: RunState, meanwhile: RunState) -> None:
+    def close(self, seconds: float = CLOSE_WAIT) -> None:
+        """End all work within so many seconds, saved, to be resumed later.
+
+        Called when the process ends: a thread still inside torch then would abort it.
+        """
+        with self._lock:
+            for run_id in list(self._controls):
+                self._end(run_id, RunState.INTERRUPTED)
+            workers = list(self._workers.values())
+        deadline = time.monotonic() + seconds
+        for worker in workers:
+            worker.join(max(0.0, deadline - time.monotonic()))
+
+    def _ask(self, run_id: str, wanted: RunState) -> None:
         with self._lock:
             view = self.get(run_id)
-            control = self._controls.get(run_id)
-            if control is None:
-                where = "by another process" if view.elsewhere else view.status.state
-                raise RunError(f"run {view.spec.name!r} is {where}: there is nothing to {wanted}.")
-            control.ask(wanted)
-            for queue in self._queues.values():
-                if run_id in queue:
-                    queue.remove(run_id)
-                    self._release(run_id, view.status.moved(wanted))
-                    return
-            self._live[run_id] = view.status.moved(meanwhile)
+            if run_id not in self._controls:
+                state = "worked on by another process" if view.elsewhere else view.status.state
+                raise RunError(f"run {view.spec.name!r} is {state}; it cannot be {wanted} here.")
+            self._end(run_id, wanted)
+
+    def _end(self, run_id: str, wanted: RunState) -> None:
+        """Take a run out of its queue, or ask its worker; the manager's lock is held."""
+        self._controls[run_id].ask(wanted)
+        for queue in self._queues.values():
+            if run_id in queue:
+                queue.remove(run_id)
+                ended = self._live[run_id].moved(wanted, REASONS.get(wanted, ""))
+                self._release(RunFolder(self.root / run_id), ended)
+                return
+        self._live[run_id] = self._live[run_id].moved(MEANWHILE[wanted])
 
     def _enqueue(self, folder: RunFolder) -> None:
-        config = VanillaConfig.from_dict(folder.spec().config)
-        device = str(resolve_device(config.device))
-        lock = FileLock(folder.lock_path, thread_local=False)
+        """Take the run's lock and put it in its device's queue; the manager's lock is held."""
+        device = queue_of(VanillaConfig.from_dict(folder.spec().config))
+        lock = folder.hold()
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise RunError(f"run {folder.id} is in use by another process.") from None
-        with self._lock:
-            queued = folder.status().moved(RunState.QUEUED)
+            status = folder.status()
+            if status.state is RunState.FINISHED:
+                raise RunError(f"run {folder.id} has been finished by another process.")
+            queued = status.moved(RunState.QUEUED)
             folder.write_status(queued)
-            self._live[folder.id] = queued
-            self._locks[folder.id] = lock
-            self._controls[folder.id] = Control()
-            self._queues.setdefault(device, []).append(folder.id)
-            if device not in self._workers:
-                worker = threading.Thread(
-                    target=self._work, args=(device,), name=f"runs-{device}", daemon=True
-                )
-                self._workers[device] = worker
-                worker.start()
+        except BaseException:
+            lock.release()
+            raise
+        self._live[folder.id] = queued
+        self._locks[folder.id] = lock
+        self._controls[folder.id] = Control()
+        self._queues.setdefault(device, []).append(folder.id)
+        if device not in self._workers or not self._workers[device].is_alive():
+            worker = threading.Thread(
+                target=self._work, args=(device,), name=f"runs-{device}", daemon=True
+            )
+            self._workers[device] = worker
+            worker.start()
 
     def _work(self, device: str) -> None:
         """Work through a device's queue until it is empty."""
         lower_priority()
-        while True:
-            with self._lock:
-                queue = self._queues[device]
-                if not queue:
-                    del self._workers[device]
-                    return
-                run_id = queue.pop(0)
-                control = self._controls[run_id]
+        while (job := self._next(device)) is not None:
+            folder, control = job
             status = execute(
-                self._folder(run_id),
+                folder,
                 control,
-                lambda status, run_id=run_id: self._update(run_id, status),  # type: ignore[misc]
+                partial(self._update, folder.id),
                 checkpoints_root=self._checkpoints_root,
                 load_images=self._load_images,
             )
             with self._lock:
-                self._release(run_id, status)
+                self._release(folder, status)
+
+    def _next(self, device: str) -> tuple[RunFolder, Control] | None:
+        """The next run of a queue; None ends its worker, a later run starts another."""
+        with self._lock:
+            queue = self._queues[device]
+            if not queue:
+                del self._workers[device]
+                return None
+            run_id = queue.pop(0)
+            return RunFolder(self.root / run_id), self._controls[run_id]
 
     def _update(self, run_id: str, status: Status) -> None:
         with self._lock:
-            self._live[run_id] = status
+            # An end is shown by _release, when the run can be resumed or deleted, not before.
+            if status.state.active:
+                self._live[run_id] = status
 
-    def _release(self, run_id: str, status: Status) -> None:
+    def _release(self, folder: RunFolder, status: Status) -> None:
         """Let go of a run that ended, keeping its last status in case it could not be written."""
-        folder = self._folder(run_id)
         try:
             folder.write_status(status)
-            del self._live[run_id]
+            self._live.pop(folder.id, None)
         except OSError:
-            self._live[run_id] = status
-        del self._controls[run_id]
-        self._locks.pop(run_id).release()
+            self._live[folder.id] = status
+        self._controls.pop(folder.id, None)
+        self._locks.pop(folder.id).release()
 
     def _folder(self, run_id: str) -> RunFolder:
-        path = self.root / Path(run_id).name
-        if not path.is_dir():
+        name = Path(run_id).name
+        path = self.root / name
+        if not name or name.startswith(".") or not path.is_dir():
             raise RunError(f"there is no run {run_id!r}; it may have been deleted.")
         return RunFolder(path)
 
     def _folders(self) -> list[RunFolder]:
-        if not self.root.is_dir():
+        try:
+            paths = sorted(self.root.iterdir())
+        except OSError:
             return []
-        return [RunFolder(path) for path in sorted(self.root.iterdir()) if path.is_dir()]
+        return [RunFolder(path) for path in paths if path.name[0] != "." and path.is_dir()]
 
     def _view(self, folder: RunFolder) -> RunView | str:
         """A snapshot of a run, or the message that says why there is none."""
         with self._lock:
-            live = self._live.get(folder.id)
-        try:
-            spec = folder.spec()
-            if live is not None:
-                return RunView(folder.id, spec, live)
-            status = folder.status()
-        except DvergeError as error:
-            return str(error)
-        if not status.state.active:
-            return RunView(folder.id, spec, status)
-        if is_locked(folder):
-            return RunView(folder.id, spec, status, elsewhere=True)
-        reason = "The process that worked on it ended. Resume goes on from its last saved epoch."
-        return RunView(folder.id, spec, status.moved(RunState.INTERRUPTED, reason))
+            try:
+                spec = folder.spec()
+                if (live := self._live.get(folder.id)) is not None:
+                    return RunView(folder.id, spec, live)
+                status = folder.status()
+            except DvergeError as error:
+                return str(error)
+            settled = folder.settle(status) if status.state.active else status
+        return RunView(folder.id, spec, settled or status, elsewhere=settled is None)
 
 
-def is_locked(folder: RunFolder) -> bool:
-    """Whether some process holds the run."""
-    lock = FileLock(folder.lock_path, thread_local=False)
+def queue_of(config: VanillaConfig) -> str:
+    """The name of the queue a run belongs in: one a physical device, however it is named.
+
+    Raises:
+        ConfigError: the device is not on this machine.
+    """
+    device = resolve_device(config.device)
+    if device.type == "cuda" and device.index is None:
+        return f"cuda:{torch.cuda.current_device()}"
+    return str(device)
+
+
+@contextlib.contextmanager
+def _written(what: str) -> Iterator[None]:
+    """Make a failure of the file system in the block a RunError that starts with these words."""
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return True
-    lock.release()
-    return False
-
-
-def lower_priority() -> None:
-    """Make this thread, and the compute threads it starts, yield to the others (Linux only)."""
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOW_PRIORITY)
+        yield
+    except OSError as error:
+        raise RunError(f"{what}. {explain(error)}") from error

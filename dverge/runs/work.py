@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib.metadata
+import logging
+import os
 import platform
+import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -18,7 +21,8 @@ from dverge import checkpoints
 from dverge.data import ImageSet, Split, load
 from dverge.errors import CheckpointError, DvergeError, RunError
 from dverge.evaluation import clean_accuracy
-from dverge.runs.folder import RunFolder, RunState, Status
+from dverge.runs.folder import RunFolder
+from dverge.runs.records import RunState, Status
 from dverge.training import (
     EpochMetrics,
     StepMetrics,
@@ -29,9 +33,19 @@ from dverge.training import (
 )
 
 STATUS_EVERY = 0.5  # seconds between writes of the status
+LOW_PRIORITY = 10  # niceness of worker threads, so that pages stay quick beside them
 SHOWN_PACKAGES = ("torch", "torchvision", "safetensors")
+MEANWHILE = {
+    RunState.PAUSED: RunState.PAUSING,
+    RunState.STOPPED: RunState.STOPPING,
+    RunState.INTERRUPTED: RunState.STOPPING,
+}
+REASONS = {RunState.INTERRUPTED: "The app was closed. Resume goes on where it was."}
 OnUpdate = Callable[[Status], None]
 LoadImages = Callable[[Split], ImageSet]
+log = logging.getLogger(__name__)
+NO_MEMORY = "can't allocate memory"  # how torch on a CPU says it, in a RuntimeError
+NO_SPACE = "No space left on device"  # how safetensors says it, in an error of its own
 
 
 class Control:
@@ -42,7 +56,7 @@ class Control:
         self._wanted: RunState | None = None
 
     def ask(self, state: RunState) -> None:
-        """Ask for PAUSED or STOPPED."""
+        """Ask for PAUSED or STOPPED, or INTERRUPTED when the process ends."""
         with self._lock:
             self._wanted = state
 
@@ -96,7 +110,7 @@ class _Session:
         before = self.folder.status()
         config = VanillaConfig.from_dict(self.folder.spec().config)
         device = resolve_device(config.device)
-        self._tell(replace(before, state=RunState.RUNNING, message="", seconds_left=None))
+        self._tell(before.moved(RunState.RUNNING))
         train, validation = load_images(Split.TRAIN), load_images(Split.VALIDATION)
         self.training = VanillaTraining(config, train, validation, device)
         self.data_digest = train.digest
@@ -105,14 +119,17 @@ class _Session:
         if state is not None:
             self.training.load_state_dict(state["training"])
             self.elapsed_before = state["elapsed"]
-        position = self.training.progress() * config.epochs
-        self.folder.drop_metrics_after(position + 1e-9)
         self.first_progress = self.training.progress()
+        epoch = self.first_progress * config.epochs
+        self.folder.drop_metrics_after(epoch + 1e-9)
+        self.status = replace(self.status, progress=self.first_progress, epoch=epoch)
         self._tell(replace(self.status, device=describe_device(device)))
         self.began = time.perf_counter()
 
     def train(self) -> RunState | None:
         """Train on; returns the state asked for, or None when all epochs are done."""
+        if self.control.wanted is not None:
+            return self.control.wanted
         last_write = 0.0
         for metrics in self.training.run():
             self._note(metrics)
@@ -120,7 +137,7 @@ class _Session:
             if metrics is not None and (now - last_write > STATUS_EVERY or self._at_epoch(metrics)):
                 last_write = now
                 self._tell(self._progressed())
-            if self.control.wanted is not None:
+            if self.control.wanted is not None and self.training.progress() < 1:
                 return self.control.wanted
         return None
 
@@ -129,19 +146,23 @@ class _Session:
         self._save_state()
         self.status = self._progressed()
         if wanted is not None:
-            self._tell(self.status.moved(wanted))
+            self._tell(self.status.moved(wanted, REASONS.get(wanted, "")))
             return
         info = self._save_checkpoint()
-        self.folder.drop_state()
         self._tell(replace(self.status.moved(RunState.FINISHED), checkpoint=info.name))
+        with contextlib.suppress(OSError):  # it only takes room from now on
+            self.folder.drop_state()
 
     def fail(self, error: Exception) -> None:
-        status = self.status.moved(RunState.FAILED, explain(error))
-        try:
-            self._tell(status)
-        except OSError:  # on a full disk the status cannot be written, but it is still shown
-            self.status = status
-            self.on_update(status)
+        """Say why the run ended, on screen and on disk, as far as either can still be reached."""
+        if not isinstance(error, DvergeError | OSError):
+            log.error("run %s failed", self.folder.id, exc_info=error)
+        self.status = self.status.moved(RunState.FAILED, explain(error))
+        for tell in (self.folder.write_status, self.on_update):
+            try:
+                tell(self.status)
+            except Exception as second:  # noqa: BLE001 - the first error is the one that matters
+                log.warning("run %s: its failure could not be told (%s)", self.folder.id, second)
 
     def _note(self, metrics: StepMetrics | EpochMetrics | None) -> None:
         if isinstance(metrics, StepMetrics):
@@ -167,14 +188,8 @@ class _Session:
             config = self.training.config
             images = config.epochs * config.training_images * config.members
             speed = done * images / session
-        state = self.status.state
-        if self.control.wanted is RunState.PAUSED:
-            state = RunState.PAUSING
-        elif self.control.wanted is RunState.STOPPED:
-            state = RunState.STOPPING
         return replace(
             self.status,
-            state=state,
             progress=progress,
             epoch=progress * self.training.config.epochs,
             seconds_left=session / done * (1 - progress) if done > 0 else None,
@@ -197,7 +212,7 @@ class _Session:
         ]
         config = self.training.config
         name = self.folder.spec().name
-        for candidate in [name, *(f"{name}-{i}" for i in range(2, 100))]:
+        for candidate in [name, *(f"{name[:61]}-{i}" for i in range(2, 100))]:
             if (self.root or checkpoints.checkpoints_folder()).joinpath(candidate).exists():
                 continue
             return checkpoints.save(
@@ -217,24 +232,32 @@ class _Session:
         raise CheckpointError(f"the names {name!r} to '{name}-99' are all taken; rename the run.")
 
     def _tell(self, status: Status) -> None:
+        if status.state.active and self.control.wanted is not None:
+            status = replace(status, state=MEANWHILE[self.control.wanted])
         self.status = status
         self.on_update(status)
         self.folder.write_status(status)
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that the numbers depend on."""
-    versions: dict[str, Any] = {name: importlib.metadata.version(name) for name in SHOWN_PACKAGES}
-    return {"python": platform.python_version(), **versions}
+    """Versions of Python and of those packages there are that the numbers depend on."""
+    versions = {"python": platform.python_version()}
+    for name in SHOWN_PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
 
 
 def explain(error: BaseException) -> str:
     """Why a run failed, in words that say what to do."""
     if isinstance(error, DvergeError):
         return str(error)
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return "Out of memory: lower the batch size or the number of submodels, then resume."
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or NO_MEMORY in str(error):
+        return (
+            "Out of memory: close what else uses it and resume, or start a run with a smaller "
+            "batch size or fewer submodels."
+        )
+    if getattr(error, "errno", None) == errno.ENOSPC or NO_SPACE in str(error):
         return "The disk is full: free some space, then resume."
     if isinstance(error, OSError):
         return f"A file could not be written or read ({error}). Mend that, then resume."
@@ -254,3 +277,10 @@ def new_run_name(config: VanillaConfig, taken: set[str]) -> str:
         if candidate not in taken:
             return candidate
     raise RunError(f"all names from {base} to {base}-999 are taken; give the run a name.")
+
+
+def lower_priority() -> None:
+    """Make this thread, and the compute threads it starts, yield to the others (Linux only)."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # a sandbox may forbid it; it is a courtesy only
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOW_PRIORITY)

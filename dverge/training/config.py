@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
 
 from dverge.data import Augmentation
-from dverge.errors import ConfigError, require_choice, require_integer, require_number
+from dverge.errors import ConfigError, require, require_choice, require_integer, require_number
 
 TRAINING_IMAGES = 48_976  # all but the 1,024 validation images
+DEVICE_NAME = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?")
+
+
+def check_device_name(name: str) -> None:
+    """Raise ConfigError unless this can be a device's name, be that device here or not."""
+    known = isinstance(name, str) and DEVICE_NAME.fullmatch(name) is not None
+    require(known, "device", name, "auto, cpu, cuda or cuda:N")
 
 
 class Schedule(enum.StrEnum):
@@ -64,6 +72,7 @@ class VanillaConfig:
         require_number("momentum", self.momentum, 0, 0.999)
         require_number("weight_decay", self.weight_decay, 0, 1)
         require_integer("seed", self.seed, 0, 2**31 - 1)
+        check_device_name(self.device)
         # A config read from JSON holds the enums' bare values.
         object.__setattr__(self, "schedule", require_choice(Schedule, "schedule", self.schedule))
         augmentation = require_choice(Augmentation, "augmentation", self.augmentation)
@@ -100,17 +109,16 @@ def resolve_device(name: str) -> torch.device:
     Raises:
         ConfigError: the name is no device's, or that device is not on this machine.
     """
+    check_device_name(name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind, _, number = name.partition(":")
-    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
-        raise ConfigError(f"device is {name!r}; it must be auto, cpu, cuda or cuda:N.")
-    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(
             f"device is {name!r}, but this machine has {torch.cuda.device_count()} CUDA devices; "
             "choose auto or cpu."
         )
-    return torch.device(name)
+    return device
 
 
 def describe_device(device: torch.device) -> str:
@@ -118,4 +126,3 @@ def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU, {torch.get_num_threads()} threads"
-

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
+from collections.abc import Iterator
 
 import torch
 
@@ -11,7 +13,8 @@ from dverge.data import ImageSet
 from dverge.training.config import VanillaConfig, resolve_device
 from dverge.training.vanilla import VanillaTraining
 
-WARM_UP, MEASURED = 5, 20
+WARM_UP, MEASURED = 5, 20  # batches
+ENOUGH = 2.0  # seconds after which no further batch is begun, of either
 
 
 def measure_batch_seconds(config: VanillaConfig, images: ImageSet) -> float:
@@ -20,23 +23,18 @@ def measure_batch_seconds(config: VanillaConfig, images: ImageSet) -> float:
     Args:
         config: only members, batch size, augmentation and device matter.
         images: any images; they are repeated to fill the batches.
+
+    Raises:
+        ConfigError: the device is not on this machine.
     """
     device = resolve_device(config.device)
-    batches = WARM_UP + MEASURED
-    needed = config.batch_size * batches
-    repeated = images.subset(torch.arange(needed) % len(images))
-    short = dataclasses.replace(
-        config, training_images=min(needed, config.training_images), epochs=1000
-    )
+    count = min(config.batch_size * (WARM_UP + MEASURED), config.training_images)
+    repeated = images.subset(torch.arange(count) % len(images))
+    # The smallest rate, so that nothing diverges while it is timed.
+    short = dataclasses.replace(config, training_images=count, epochs=1000, learning_rate=1e-8)
     steps = VanillaTraining(short, repeated, images.subset(slice(1)), device).run()
-    for _ in range(WARM_UP):
-        next(steps)
-    _wait(device)
-    began = time.perf_counter()
-    for _ in range(MEASURED):
-        next(steps)
-    _wait(device)
-    return (time.perf_counter() - began) / MEASURED
+    _seconds_each(steps, WARM_UP, device)
+    return _seconds_each(steps, MEASURED, device)
 
 
 def total_batches(config: VanillaConfig) -> int:
@@ -44,6 +42,13 @@ def total_batches(config: VanillaConfig) -> int:
     return config.epochs * -(-config.training_images // config.batch_size)
 
 
-def _wait(device: torch.device) -> None:
+def _seconds_each(steps: Iterator[object], batches: int, device: torch.device) -> float:
+    """Mean seconds of the next batches: of at most so many, and at least one."""
+    began, done = time.perf_counter(), 0
+    for _ in itertools.islice(steps, batches):
+        done += 1
+        if time.perf_counter() - began > ENOUGH:
+            break
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    return (time.perf_counter() - began) / done

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Iterator
@@ -10,7 +11,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from dverge.data import ImageSet, Stream, derive_seed
 from dverge.errors import ConfigError, TrainingError
@@ -123,10 +123,22 @@ class VanillaTraining:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state_dict of the same config and kind of device."""
-        self.engine.load_state_dict(state["engine"])
-        self.epoch, self.batch, self.seconds = state["epoch"], state["batch"], state["seconds"]
-        self.loss_sum = state["loss_sum"].to(self.device)
+        """Go on from a state_dict of the same config and kind of device.
+
+        Raises:
+            TrainingError: it is of another config, or of the other kind of device.
+        """
+        state = copy.deepcopy(state)  # torch's optimisers would go on in the caller's tensors
+        try:
+            self.engine.load_state_dict(state["engine"])
+            self.epoch, self.batch, self.seconds = state["epoch"], state["batch"], state["seconds"]
+            self.loss_sum = state["loss_sum"].to(self.device)
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise TrainingError(
+                f"the saved state does not fit a training on {self.device.type.upper()} with these "
+                f"settings ({type(error).__name__}). Resume it on the kind of device it was "
+                "started on (CPU or CUDA)."
+            ) from error
         self.engine.sync()
 
     def progress(self) -> float:
@@ -161,19 +173,20 @@ class VanillaTraining:
             metrics = None
             if now - last_look > READ_EVERY:
                 done = self.epoch + self.batch / self.batches_per_epoch
-                metrics = StepMetrics(done, self._finite(recent / recent_batches))
+                metrics = StepMetrics(done, self._finite((recent / recent_batches).tolist()))
                 recent, recent_batches, last_look = torch.zeros_like(recent), 0, now
             yield metrics
             clock = time.perf_counter()  # time that the caller took is not training time
         yield self._end_epoch()
 
     def _end_epoch(self) -> EpochMetrics:
-        train_loss = self._finite(self.loss_sum / self.batches_per_epoch)
+        train_loss = self._finite((self.loss_sum / self.batches_per_epoch).tolist())
         learning_rate = self._learning_rate()
         seconds = self.seconds
+        member_loss, member_accuracy, loss, accuracy = self._validate()
+        self._finite(member_loss)  # the last step alone can have spoilt the weights
         self.epoch, self.batch, self.seconds = self.epoch + 1, 0, 0.0
         self.loss_sum = torch.zeros_like(self.loss_sum)
-        member_loss, member_accuracy, loss, accuracy = self._validate()
         images = self.config.training_images * self.config.members
         return EpochMetrics(
             self.epoch,
@@ -204,12 +217,11 @@ class VanillaTraining:
             return base * (0.01 if done >= 0.75 else 0.1 if done >= 0.5 else 1)
         return base
 
-    def _finite(self, losses: Tensor) -> list[float]:
-        values = losses.tolist()
-        for i, value in enumerate(values, 1):
+    def _finite(self, losses: list[float]) -> list[float]:
+        for i, value in enumerate(losses, 1):
             if not math.isfinite(value):
                 raise TrainingError(
                     f"the loss of submodel {i} became {value} in epoch {self.epoch + 1}: the "
                     f"training diverged. Lower the learning rate ({self.config.learning_rate:g})."
                 )
-        return values
+        return losses

@@ -16,7 +16,7 @@ from pages.widgets.messages import errors_as_messages
 from pages.widgets.resources import correct_everywhere, gallery_images
 
 PER_PAGE = 24
-FIRST_SHOWN = 3  # a ship; any image of the sample would do
+FIRST_SHOWN = 5  # a frog; any image of the sample would do
 PICTURE_TYPES = ["png", "jpg", "jpeg", "webp", "bmp", "gif"]
 
 
@@ -46,8 +46,7 @@ class ChosenImage:
 def choose_image() -> ChosenImage:
     """The controls for the image's number, chance and upload; returns the image."""
     images = gallery_images()
-    left, right = st.columns([3, 2], vertical_alignment="bottom")
-    number = left.number_input(
+    number = st.number_input(
         "Test image",
         0,
         9999,
@@ -57,8 +56,12 @@ def choose_image() -> ChosenImage:
         help="Its number in CIFAR-10's test set, 0 to 9999. Without the full data set, the "
         "nearest of the 1,000 bundled images is taken.",
     )
-    right.button(
-        "Random", icon=":material/shuffle:", width="stretch", on_click=_choose_random, shortcut="R"
+    st.button(
+        "Random image",
+        icon=":material/shuffle:",
+        width="stretch",
+        on_click=_choose_random,
+        shortcut="N",
     )
     with st.expander("Use a picture of your own"):
         uploaded = _uploaded()
@@ -89,7 +92,7 @@ def gallery(checkpoints: list[CheckpointInfo]) -> None:
         return
     pages = -(-len(positions) // PER_PAGE)
     place = st.container()
-    page = st.pagination(pages, key="gallery-page")
+    page = st.pagination(pages, key=f"gallery-page-{wanted}-{only_right}")
     shown = positions[(page - 1) * PER_PAGE : page * PER_PAGE]
     with place:
         _thumbnails(images, shown)
@@ -101,6 +104,8 @@ def _thumbnails(images: ImageSet, positions: list[int]) -> None:
     for slot, position in enumerate(positions):
         uri = data_uri(images.pixels(position))
         rules.append(f'.st-key-thumb-{slot} button{{background-image:url("{uri}")}}')
+        if int(images.indices[position]) == st.session_state.get("image"):
+            rules.append(f".st-key-thumb-{slot} button{{outline:3px solid #E07A1F}}")
     st.html(f"<style>{''.join(rules)}</style>")
     with st.grid("auto", min_column_width=64, gap="xsmall"):
         for slot, position in enumerate(positions):

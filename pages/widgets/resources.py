@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import streamlit as st
 import torch
 
@@ -11,7 +13,7 @@ from dverge.checkpoints import BrokenCheckpoint, CheckpointInfo
 from dverge.data import BackgroundObtain, ImageSet, Split, full_data_available, load
 from dverge.evaluation import predictions
 from dverge.models import Ensemble
-from dverge.runs import RunManager
+from dverge.runs import RunManager, RunView
 
 
 @st.cache_resource
@@ -43,6 +45,17 @@ def all_checkpoints() -> tuple[list[CheckpointInfo], list[BrokenCheckpoint]]:
     return checkpoints.list_all()
 
 
+def most_accurate(available: list[CheckpointInfo]) -> CheckpointInfo:
+    """The checkpoint to show first: the one whose card states the best clean mixture."""
+
+    def stated(info: CheckpointInfo) -> float:
+        rows = info.card.results
+        clean = (row for row in rows if row["model"] == "mixture" and row["attack"] == "clean")
+        return next((row["accuracy"] for row in clean), 0.0)
+
+    return max(available, key=stated)
+
+
 def load_ensemble(info: CheckpointInfo) -> Ensemble:
     """A checkpoint's ensemble; shared by all viewers, so never trained or changed."""
     return _load(info.digest, info)
@@ -51,6 +64,11 @@ def load_ensemble(info: CheckpointInfo) -> Ensemble:
 def correct_everywhere(info: CheckpointInfo, images: ImageSet) -> list[bool]:
     """For each image whether every submodel of a checkpoint gets it right."""
     return _correct(info.digest, images.digest, info, images)
+
+
+def run_metrics(view: RunView) -> list[dict[str, Any]]:
+    """A run's metrics rows, read again when its status has changed."""
+    return _metrics(view.id, view.status.updated)
 
 
 def colour_of(info: CheckpointInfo) -> str:
@@ -70,3 +88,8 @@ def _correct(
     with torch.no_grad():
         said = predictions(load_ensemble(_info), _images)[:-1]
     return (said == _images.labels).all(0).tolist()
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _metrics(run_id: str, updated: float) -> list[dict[str, Any]]:
+    return run_manager().metrics(run_id)

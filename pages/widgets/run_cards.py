@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import pandas as pd
+from collections.abc import Callable
+
 import streamlit as st
 
-from dverge.charts import METHOD_COLOURS, QUANTITIES, curve_frame, run_curves, smooth
+from dverge.charts import QUANTITIES, curve_frame, ensemble_colour, run_curves, smooth
 from dverge.errors import DvergeError
 from dverge.runs import RunState, RunView
 from pages.widgets.messages import errors_as_messages, show_error
-from pages.widgets.resources import run_manager
+from pages.widgets.resources import run_manager, run_metrics
 from pages.widgets.words import duration
 
 STATE_LOOKS = {
@@ -23,7 +24,7 @@ STATE_LOOKS = {
     RunState.FAILED: ("red", ":material/error:"),
     RunState.INTERRUPTED: ("orange", ":material/power_off:"),
 }
-SPANS = {"off": 1, "light": 5, "strong": 25}
+SPANS = {"no smoothing": 1, "light": 5, "strong": 25}
 
 
 def show_run(view: RunView, log: bool, span: int) -> None:
@@ -47,7 +48,9 @@ def progress_words(view: RunView) -> str:
     elif status.elapsed:
         words.append(f"{duration(status.elapsed)} so far")
     if status.images_per_second:
-        words.append(f"{status.images_per_second:,.0f} images/s")
+        members = config["members"]
+        speed = f"{status.images_per_second:,.0f} images/s"
+        words.append(f"{speed} over {members} submodels" if members > 1 else speed)
     if status.device:
         words.append(status.device)
     return " · ".join(words)
@@ -78,10 +81,10 @@ def _buttons(view: RunView) -> None:
         _button(view, "Resume", ":material/play_arrow:", manager.resume)
 
 
-def _button(view: RunView, title: str, icon: str, action: object) -> None:
+def _button(view: RunView, title: str, icon: str, action: Callable[[str], None]) -> None:
     if st.button(title, icon=icon, key=f"{title}-{view.id}"):
         try:
-            action(view.id)  # type: ignore[operator]
+            action(view.id)
         except DvergeError as error:
             show_error(error)
             return
@@ -89,15 +92,12 @@ def _button(view: RunView, title: str, icon: str, action: object) -> None:
 
 
 def _curves(view: RunView, log: bool, span: int) -> None:
-    frame = smooth(curve_frame(run_manager().metrics(view.id)), span)
-    if frame.empty:
-        frame = pd.DataFrame(columns=["epoch", "model", "quantity", "value"])
+    frame = smooth(curve_frame(run_metrics(view)), span)
+    colour = ensemble_colour(view.spec.name, view.spec.kind)
     with st.grid(3, min_column_width=240):
         for quantity in QUANTITIES:
             st.altair_chart(
-                run_curves(
-                    frame, quantity, METHOD_COLOURS["vanilla"], view.spec.config["epochs"], log
-                ),
+                run_curves(frame, quantity, colour, view.spec.config["epochs"], log),
                 key=f"curve-{view.id}-{quantity}",
                 alt=f"{quantity} of {view.spec.name} against epochs",
             )

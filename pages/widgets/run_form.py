@@ -42,7 +42,7 @@ def run_form() -> None:
         return
     if FIELD_KEYS["members"] not in st.session_state:
         _fill("report")
-    preset = st.segmented_control(
+    st.segmented_control(
         "Preset",
         list(PRESETS),
         default="report",
@@ -54,14 +54,17 @@ def run_form() -> None:
         "5 epochs on 10,000 images.",
     )
     values = _fields()
+    place = st.container(height=36, border=False)
     with errors_as_messages():
+        config = None
         try:
             config = VanillaConfig(**values)
-            st.caption(_estimate(config))
         except ConfigError as error:
             show_error(error)
-            config = None
-        _start(config, preset)
+        _start(config)
+        if config is not None:
+            with place:  # last, because it takes a moment
+                st.caption(_estimate(config))
 
 
 def _fill(preset: str) -> None:
@@ -181,7 +184,7 @@ def _batch_seconds(
     return measure_batch_seconds(config, load(Split.SAMPLE))
 
 
-def _start(config: VanillaConfig | None, preset: str) -> None:
+def _start(config: VanillaConfig | None) -> None:
     """The name and the button."""
     taken = {info.name for info in checkpoints.list_all()[0]}
     taken |= {view.spec.name for view in run_manager().views()}

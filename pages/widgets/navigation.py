@@ -1,0 +1,47 @@
+"""The pages there are, and the way to them."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+ENTERED = "entered-through-app"
+
+
+def navigate() -> st.Page:
+    """Declare the pages; returns the one to run."""
+    st.session_state[ENTERED] = True
+    return st.navigation(
+        [
+            st.Page(
+                "pages/home.py",
+                title="Home",
+                icon=":material/home:",
+                default=True,
+                help="What this is, what is on this machine, and one attack, live.",
+            ),
+            st.Page(
+                "pages/lab.py",
+                title="Attack lab",
+                icon=":material/experiment:",
+                help="Attack an image and compare submodels with their mixture.",
+            ),
+            st.Page(
+                "pages/train.py",
+                title="Train",
+                icon=":material/model_training:",
+                help="Start trainings and watch their curves.",
+            ),
+        ],
+        position="top",
+    )
+
+
+def enter_through_app() -> None:
+    """Begin anew with app.py if this page was run without it.
+
+    Until st.navigation was called once, Streamlit runs a script in a folder called pages by
+    itself, so a server's very first visit by a deep link would miss the theme and the menu.
+    """
+    if ENTERED not in st.session_state:
+        navigate()
+        st.rerun()

@@ -1,0 +1,37 @@
+"""What many tests need: a small ensemble that attacks can fool, and real images."""
+
+# ruff: noqa: I001 - dverge comes first: it says how OpenMP is to wait, before torch loads it
+from __future__ import annotations
+
+import dverge  # noqa: F401
+
+import pytest
+import torch
+from torch import Tensor
+
+from dverge.data import Split, load
+from dverge.models import Ensemble, seeded_conv
+
+
+@pytest.fixture
+def ensemble() -> Ensemble:
+    """Three untrained members, their weights enlarged so that their answers depend on the image."""
+    members = [seeded_conv(seed) for seed in range(3)]
+    with torch.no_grad():
+        for member in members:
+            for name, parameter in member.named_parameters():
+                parameter.mul_(2.5 if name.endswith("weight") else 1)
+    return Ensemble(members).eval()
+
+
+@pytest.fixture
+def images() -> Tensor:
+    """Eight sample images of eight classes, 8×3×32×32 in [0, 1]."""
+    return load(Split.SAMPLE).pixels(slice(0, None, 125))
+
+
+@pytest.fixture
+def labels(ensemble: Ensemble, images: Tensor) -> Tensor:
+    """What the mixture says of them, so that it is right on every one before an attack."""
+    with torch.no_grad():
+        return ensemble(images).argmax(1)

@@ -1,0 +1,88 @@
+"""The estimate of a training's duration: cheap, and near what a training then takes."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from dverge.data import Augmentation, ImageSet
+from dverge.errors import ConfigError
+from dverge.training import (
+    PRESETS,
+    VanillaConfig,
+    VanillaTraining,
+    measure_batch_seconds,
+    total_batches,
+)
+
+
+def test_it_is_near_the_truth(train_images: ImageSet, held_out: ImageSet) -> None:
+    """Within a factor of ten, on a machine that does other things too."""
+    config = VanillaConfig(members=2, batch_size=64, training_images=600)
+    steps = VanillaTraining(config, train_images, held_out, torch.device("cpu")).run()
+    list(itertools.islice(steps, 5))
+    began = time.perf_counter()
+    list(itertools.islice(steps, 20))
+    truth = (time.perf_counter() - began) / 20
+    assert truth / 10 < measure_batch_seconds(config, train_images) < truth * 10
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"batch_size": 1, "members": 1},
+        {"augmentation": Augmentation.CROP_FLIP},
+        {"batch_size": 100, "training_images": 100, "epochs": 1},  # one batch in all
+        {"learning_rate": 10, "momentum": 0.999},  # would diverge
+        {"training_images": 1, "batch_size": 1},
+        {"batch_size": 5, "training_images": 7, "schedule": "steps"},
+    ],
+)
+def test_odd_configs(fields: dict[str, Any], train_images: ImageSet) -> None:
+    before = torch.get_rng_state()
+    seconds = measure_batch_seconds(VanillaConfig(**fields), train_images)
+    assert 1e-5 < seconds < 5
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_batch_larger_than_the_images_there_are(
+    train_images: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dverge.training.estimate.ENOUGH", 0.0)
+    config = VanillaConfig(batch_size=900, training_images=900, members=1)
+    assert 1e-4 < measure_batch_seconds(config, train_images) < 20
+
+
+def test_large_batches_take_neither_long_nor_much_memory(
+    train_images: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches are few once they have taken long enough, and no image more than needed is copied."""
+    monkeypatch.setattr("dverge.training.estimate.ENOUGH", 0.0)
+    sizes: list[int] = []
+    subset = ImageSet.subset
+
+    def watched(images: ImageSet, selection: Any) -> ImageSet:
+        chosen = subset(images, selection)
+        sizes.append(len(chosen))
+        return chosen
+
+    monkeypatch.setattr(ImageSet, "subset", watched)
+    config = VanillaConfig(batch_size=2000, training_images=3000, members=1)
+    measure_batch_seconds(config, train_images)
+    assert max(sizes) == 3000
+
+
+def test_a_device_that_is_not_here(train_images: ImageSet) -> None:
+    with pytest.raises(ConfigError, match="cuda:9"):
+        measure_batch_seconds(VanillaConfig(device="cuda:9"), train_images)
+
+
+def test_total_batches(tiny: Callable[..., VanillaConfig]) -> None:
+    assert total_batches(tiny()) == 15
+    assert total_batches(PRESETS["report"]) == 30 * 1531
