@@ -9,14 +9,16 @@ from dataclasses import fields
 from pathlib import Path
 from types import FrameType
 
+import torch
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from dverge import checkpoints
 from dverge.data import cli as data_cli
 from dverge.errors import DvergeError, RunError
+from dverge.files import write_json
 from dverge.runs import Control, RunFolder, RunState, Status, execute, new_run_name, runs_folder
-from dverge.training import PRESETS, VanillaConfig, resolve_device
+from dverge.training import PRESETS, VanillaConfig, bench_vanilla, resolve_device
 
 INTERRUPTED_EXIT = 130
 
@@ -59,7 +61,24 @@ def build_parser() -> argparse.ArgumentParser:
     export.add_argument("checkpoint", help="name or folder of the checkpoint")
     export.add_argument("--to", type=Path, default=Path.cwd(), help="folder (default: this one)")
     export.set_defaults(run=export_files)
+
+    bench = commands.add_parser("bench", help="time the ways of training against each other")
+    bench.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    bench.add_argument("--json", type=Path, metavar="FILE", help="write the rows there, too")
+    bench.set_defaults(run=run_bench)
     return parser
+
+
+def run_bench(arguments: argparse.Namespace) -> int:
+    row = bench_vanilla(resolve_device(arguments.device))
+    print(
+        f"{row.method} on {row.device}, {row.threads} threads, torch {torch.__version__}: "
+        f"one after the other {row.plain_ms:.2f} ms, stacked {row.engine_ms:.2f} ms a step; "
+        f"stacked is {row.ratio:.2f} times as fast ({row.ratio_low:.2f} to {row.ratio_high:.2f})"
+    )
+    if arguments.json:
+        write_json(arguments.json, [row.to_dict()])
+    return 0
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
@@ -120,14 +139,17 @@ def work_on(folder: RunFolder) -> int:
 
 
 def execute_with_bar(folder: RunFolder, control: Control) -> Status:
-    form = "{l_bar}{bar}| {elapsed}<{remaining}{postfix}"
+    form = "{l_bar}{bar}| {elapsed}{postfix}"
     with tqdm(total=1.0, desc=folder.spec().name, bar_format=form) as bar:
 
         def show(status: Status) -> None:
             bar.update(status.progress - bar.n)
-            speed = status.images_per_second
-            if speed:
-                bar.set_postfix_str(f"epoch {status.epoch:.1f}, {speed:,.0f} images/s")
+            words = [f"epoch {status.epoch:.1f}"]
+            if status.seconds_left is not None:
+                words.append(f"{tqdm.format_interval(status.seconds_left)} left")
+            if status.images_per_second:
+                words.append(f"{status.images_per_second:,.0f} images/s")
+            bar.set_postfix_str(", ".join(words))
 
         return execute(folder, control, show)
 

@@ -69,7 +69,7 @@ def show_example(info: CheckpointInfo) -> None:
             "pages/lab.py",
             label="Open this in the attack lab",
             icon=":material/experiment:",
-            query_params={"image": str(number), "ensembles": info.name, "victim": "member-1"},
+            query_params={"image": str(number), "ensembles": info.name, "victim": "submodel 1"},
         )
 
 

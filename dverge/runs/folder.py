@@ -111,7 +111,7 @@ class RunFolder:
     def write_status(self, status: Status) -> None:
         write_json(self.path / "status.json", asdict(status))
 
-    def settle(self, status: Status) -> Status | None:
+    def settle(self, status: Status, wait: float) -> Status | None:
         """A status that was read as active, interrupted if no process holds the run; None if one.
 
         It is written down, so that the lock is not tried, and so in others' way, at every look.
@@ -119,7 +119,7 @@ class RunFolder:
         if status.state is RunState.QUEUED and time.time() - status.updated < TAKING:
             return None
         try:
-            lock = self.hold(wait=0)
+            lock = self.hold(wait)
         except RunError:
             return None
         try:

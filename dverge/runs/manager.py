@@ -17,7 +17,7 @@ from filelock import FileLock
 from dverge.data import load
 from dverge.errors import DvergeError, RunError
 from dverge.files import check_name
-from dverge.runs.folder import RunFolder, runs_folder
+from dverge.runs.folder import LOCK_WAIT, RunFolder, runs_folder
 from dverge.runs.records import RunState, RunView, Status
 from dverge.runs.work import (
     MEANWHILE,
@@ -25,7 +25,6 @@ from dverge.runs.work import (
     Control,
     LoadImages,
     execute,
-    explain,
     lower_priority,
 )
 from dverge.training import VanillaConfig, resolve_device
@@ -95,10 +94,7 @@ class RunManager:
         Raises:
             RunError: there is none of that id, or it is broken.
         """
-        view = self._view(self._folder(run_id))
-        if isinstance(view, str):
-            raise RunError(view)
-        return view
+        return self._get(run_id, wait=0)
 
     def metrics(self, run_id: str) -> list[dict[str, Any]]:
         """A run's metrics rows.
@@ -132,7 +128,7 @@ class RunManager:
             ConfigError: its device is not on this machine.
         """
         with self._lock:
-            view = self.get(run_id)
+            view = self._get(run_id, LOCK_WAIT)
             if not view.status.state.resumable:
                 state = view.status.state
                 raise RunError(f"run {view.spec.name!r} is {state}; it cannot be resumed.")
@@ -146,7 +142,7 @@ class RunManager:
             RunError: it is active, or its folder cannot be removed.
         """
         with self._lock:
-            view = self.get(run_id)
+            view = self._get(run_id, LOCK_WAIT)
             if view.status.state.active:
                 raise RunError(f"run {view.spec.name!r} is {view.status.state}; stop it first.")
             folder = self._folder(run_id)
@@ -283,8 +279,18 @@ class RunManager:
             return []
         return [RunFolder(path) for path in paths if path.name[0] != "." and path.is_dir()]
 
-    def _view(self, folder: RunFolder) -> RunView | str:
-        """A snapshot of a run, or the message that says why there is none."""
+    def _get(self, run_id: str, wait: float) -> RunView:
+        view = self._view(self._folder(run_id), wait)
+        if isinstance(view, str):
+            raise RunError(view)
+        return view
+
+    def _view(self, folder: RunFolder, wait: float = 0) -> RunView | str:
+        """A snapshot of a run, or the message that says why there is none.
+
+        Whether another process holds it is found by trying its lock for so many seconds: with
+        none, one who tries it at the same moment is taken for its holder.
+        """
         with self._lock:
             try:
                 spec = folder.spec()
@@ -293,7 +299,7 @@ class RunManager:
                 status = folder.status()
             except DvergeError as error:
                 return str(error)
-            settled = folder.settle(status) if status.state.active else status
+            settled = folder.settle(status, wait) if status.state.active else status
         return RunView(folder.id, spec, settled or status, elsewhere=settled is None)
 
 
@@ -315,4 +321,4 @@ def _written(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RunError(f"{what}. {explain(error)}") from error
+        raise RunError(f"{what}: {error.strerror or error}.") from error

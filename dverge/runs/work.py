@@ -122,8 +122,9 @@ class _Session:
         self.first_progress = self.training.progress()
         epoch = self.first_progress * config.epochs
         self.folder.drop_metrics_after(epoch + 1e-9)
-        self.status = replace(self.status, progress=self.first_progress, epoch=epoch)
-        self._tell(replace(self.status, device=describe_device(device)))
+        here = self.status.moved(RunState.RUNNING)  # told anew: the metrics have changed
+        here = replace(here, progress=self.first_progress, epoch=epoch)
+        self._tell(replace(here, device=describe_device(device)))
         self.began = time.perf_counter()
 
     def train(self) -> RunState | None:

@@ -98,7 +98,7 @@ class VanillaConfig:
 PRESETS: dict[str, VanillaConfig] = {
     "report": VanillaConfig(),
     "quick": VanillaConfig(
-        epochs=5, training_images=10_000, learning_rate=1e-2, schedule=Schedule.COSINE
+        epochs=5, training_images=10_000, learning_rate=3e-2, schedule=Schedule.COSINE
     ),
 }
 

@@ -67,7 +67,8 @@ def page(tmp_path: Path) -> Iterator[Page]:
     """A page of a real headless browser."""
     executable = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     if executable is None:
-        pytest.skip("no Chrome or Chromium on this machine")
+        missing = pytest.fail if os.environ.get("DVERGE_REQUIRE_BROWSER") else pytest.skip
+        missing("no Chrome or Chromium on this machine")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
         page = browser.new_page(viewport={"width": 1440, "height": 1000})

@@ -45,10 +45,10 @@ def test_attack_an_image_and_read_the_verdict(server: str, page: Page) -> None:
 
 
 def test_a_link_reproduces_the_view_on_a_fresh_server_visit(server: str, page: Page) -> None:
-    page.goto(f"{server}/lab?image=9&attack=fgsm&victim=member-2&ensembles={NAME}")
+    page.goto(f"{server}/lab?image=9&attack=FGSM&victim=submodel+2&ensembles={NAME}")
     expect(page.get_by_text("Test image 9, automobile.")).to_be_visible(timeout=PATIENCE)
     expect(page.get_by_test_id("stTopNav")).to_be_visible()
-    before = verdict(page).inner_text()
+    before = verdict(page).text_content() or ""
     with page.expect_download() as download:
         page.get_by_role("button", name="JSON").click()
     record = json.loads(Path(download.value.path()).read_text())
@@ -62,6 +62,16 @@ def test_a_link_reproduces_the_view_on_a_fresh_server_visit(server: str, page: P
     page.reload()
     expect(page.get_by_text("Test image 9, automobile.")).to_be_visible(timeout=PATIENCE)
     expect(verdict(page)).to_have_text(before)
+
+
+def test_the_home_page_links_to_the_attack_it_shows(server: str, page: Page) -> None:
+    page.goto(server)
+    expect(verdict(page)).to_be_visible(timeout=PATIENCE)
+    shown = verdict(page).text_content() or ""
+    page.get_by_role("link", name="Open this in the attack lab").click()
+    expect(page.get_by_role("spinbutton", name="Test image")).to_be_visible(timeout=PATIENCE)
+    expect(verdict(page)).to_have_text(shown)
+    expect(page).to_have_url(re.compile("victim=submodel"))
 
 
 def test_choose_from_the_gallery_with_the_keyboard(server: str, page: Page) -> None:
@@ -111,6 +121,7 @@ def test_train_stop_resume_finish_and_attack(server: str, page: Page) -> None:
     ensembles.click()
     ensembles.fill("journey")
     page.get_by_role("option", name="journey").click()
+    page.keyboard.press("Escape")  # the open list hides the rest from assistive technology
     expect(verdict(page)).to_have_count(2, timeout=PATIENCE)
 
 

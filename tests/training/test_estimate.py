@@ -22,14 +22,14 @@ from dverge.training import (
 
 
 def test_it_is_near_the_truth(train_images: ImageSet, held_out: ImageSet) -> None:
-    """Within a factor of ten, on a machine that does other things too."""
-    config = VanillaConfig(members=2, batch_size=64, training_images=600)
+    """Within a factor of twenty, on a machine that does other things too."""
+    config = VanillaConfig(members=2, batch_size=32, training_images=600)
     steps = VanillaTraining(config, train_images, held_out, torch.device("cpu")).run()
     list(itertools.islice(steps, 5))
     began = time.perf_counter()
     list(itertools.islice(steps, 20))
     truth = (time.perf_counter() - began) / 20
-    assert truth / 10 < measure_batch_seconds(config, train_images) < truth * 10
+    assert truth / 20 < measure_batch_seconds(config, train_images) < truth * 20
 
 
 @pytest.mark.parametrize(

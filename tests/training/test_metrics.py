@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from dverge.data import ImageSet, Split, load
+from dverge.data import ImageSet
 from dverge.errors import ConfigError, TrainingError
 from dverge.models import Conv, Ensemble
 from dverge.training import EpochMetrics, StepMetrics, VanillaConfig, VanillaTraining
@@ -35,18 +35,18 @@ def slowly(ensemble: Ensemble, images: ImageSet) -> tuple[list[float], list[floa
     return losses, [count / len(images) for count in right]
 
 
-def test_figures_of_an_epoch(training: MakeTraining, held_out: ImageSet) -> None:
+def test_figures_of_an_epoch(training: MakeTraining, few: ImageSet) -> None:
     trained = training(members=3, epochs=4)
     last = epochs(trained)[-1]
-    losses, accuracies = slowly(trained.ensemble(), held_out)
+    losses, accuracies = slowly(trained.ensemble(), few)
     assert last.epoch == 4
     assert last.val_loss == pytest.approx(losses[:-1], abs=1e-5)
     assert last.mixture_val_loss == pytest.approx(losses[-1], abs=1e-5)
     assert last.val_accuracy == pytest.approx(accuracies[:-1], abs=1e-9)
     assert last.mixture_val_accuracy == pytest.approx(accuracies[-1], abs=1e-9)
     assert last.learning_rate == 0.02
-    assert last.images_per_second == pytest.approx(3 * 300 / last.seconds)
-    assert set(last.to_dict()) == {field for field in EpochMetrics.__dataclass_fields__}
+    assert last.images_per_second == pytest.approx(3 * 130 / last.seconds)
+    assert set(last.to_dict()) == set(EpochMetrics.__dataclass_fields__)
 
 
 def test_running_losses(training: MakeTraining, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,11 +72,11 @@ def test_running_losses(training: MakeTraining, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_validation_is_of_the_given_images_and_they_are_not_trained_on(
-    tiny: Callable[..., VanillaConfig], train_images: ImageSet, held_out: ImageSet
+    tiny: Callable[..., VanillaConfig], train_images: ImageSet, few: ImageSet
 ) -> None:
-    one = held_out.subset(slice(0, 1))
+    one = few.subset(slice(0, 1))
     first = VanillaTraining(tiny(), train_images, one, torch.device("cpu"))
-    second = VanillaTraining(tiny(), train_images, held_out, torch.device("cpu"))
+    second = VanillaTraining(tiny(), train_images, few, torch.device("cpu"))
     found, other = epochs(first)[-1], epochs(second)[-1]
     assert found.train_loss == other.train_loss
     assert found.val_loss != other.val_loss
@@ -84,26 +84,26 @@ def test_validation_is_of_the_given_images_and_they_are_not_trained_on(
 
 
 def test_only_the_first_training_images_are_used(
-    tiny: Callable[..., VanillaConfig], train_images: ImageSet, held_out: ImageSet
+    tiny: Callable[..., VanillaConfig], train_images: ImageSet, few: ImageSet
 ) -> None:
-    cut = train_images.subset(slice(0, 300))
+    cut = train_images.subset(slice(0, 130))
     both = [
-        VanillaTraining(tiny(), images, held_out, torch.device("cpu"))
-        for images in (train_images, cut)
+        VanillaTraining(tiny(), images, few, torch.device("cpu")) for images in (train_images, cut)
     ]
     assert epochs(both[0])[-1].val_loss == epochs(both[1])[-1].val_loss
 
 
 def test_more_images_than_there_are(training: MakeTraining) -> None:
-    with pytest.raises(ConfigError, match="training_images is 601; there are 600 images"):
-        training(training_images=601)
+    with pytest.raises(ConfigError, match="training_images is 801; there are 800 images"):
+        training(training_images=801)
 
 
 @pytest.mark.parametrize("members", [1, 3])
 def test_a_training_that_diverges_says_so(members: int, training: MakeTraining) -> None:
-    message = r"loss of submodel \d became (nan|inf) in epoch \d+.*Lower the learning rate \(10\)"
+    message = r"loss of submodel \d became (nan|inf) in epoch \d+.*Lower the learning rate \(9\)"
     with pytest.raises(TrainingError, match=message):
-        list(training(learning_rate=10, members=members, epochs=50).run())
+        # Such a penalty makes the weights eight times as large at every step.
+        list(training(learning_rate=9, weight_decay=1, members=members, epochs=50).run())
 
 
 def spoil(training: VanillaTraining, after: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,17 +138,18 @@ def test_the_last_step_of_all_can_diverge_too(
     spoil(trained, 10, monkeypatch)
     with pytest.raises(TrainingError, match="submodel 2 became nan in epoch 2"):
         list(trained.run())
-    assert trained.progress() < 1
+    assert trained.epoch == 1
 
 
-def test_a_small_training_learns(held_out: ImageSet) -> None:
-    config = VanillaConfig(members=2, epochs=10, learning_rate=0.01, training_images=600)
-    images = load(Split.SAMPLE).subset(slice(0, 600))
-    found = epochs(VanillaTraining(config, images, held_out, torch.device("cpu")))
+def test_a_small_training_learns(train_images: ImageSet, held_out: ImageSet) -> None:
+    config = VanillaConfig(
+        members=2, epochs=10, learning_rate=0.01, batch_size=16, training_images=800
+    )
+    found = epochs(VanillaTraining(config, train_images, held_out, torch.device("cpu")))
     for i in range(2):
-        assert found[-1].train_loss[i] < found[0].train_loss[i] - 0.15
-        assert found[-1].val_loss[i] < found[0].val_loss[i] - 0.1
-        assert found[-1].val_accuracy[i] > 0.2  # chance is 0.1, give or take 0.02
+        assert found[-1].train_loss[i] < found[0].train_loss[i] - 0.1
+        assert found[-1].val_loss[i] < found[0].val_loss[i] - 0.05
+        assert found[-1].val_accuracy[i] > 0.17  # chance is 0.1, give or take 0.02
     assert found[-1].mixture_val_accuracy > 0.2
 
 

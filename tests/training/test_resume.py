@@ -54,10 +54,15 @@ def assert_same(found: list[Tensor], due: list[Tensor]) -> None:
     assert all(torch.equal(a, b) for a, b in zip(found, due, strict=True))
 
 
-@pytest.mark.parametrize("engine", [Sequential, Stacked])
-@pytest.mark.parametrize("stop", [FIRST, LAST_BUT_ONE, BOUNDARY, PAST_IT, LAST_EPOCH, ALL])
+STOPS: list[tuple[type[Engine], int]] = [
+    *((Sequential, stop) for stop in (FIRST, LAST_BUT_ONE, BOUNDARY, PAST_IT, LAST_EPOCH, ALL)),
+    *((Stacked, stop) for stop in (FIRST, BOUNDARY, LAST_EPOCH)),
+]
+
+
+@pytest.mark.parametrize(("engine", "stop"), STOPS)
 def test_resume_after_any_batch(
-    stop: int, engine: type[Engine], training: MakeTraining, monkeypatch: pytest.MonkeyPatch
+    engine: type[Engine], stop: int, training: MakeTraining, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dverge.training.vanilla.engine_for", lambda device: engine)
     whole = training(**RECIPE)
@@ -119,7 +124,7 @@ def test_time_of_a_resumed_epoch_is_that_of_both_parts(training: MakeTraining) -
     resumed.load_state_dict(state)
     metrics = [each for each in resumed.run() if isinstance(each, EpochMetrics)]
     assert 100 < metrics[0].seconds < 110
-    assert metrics[0].images_per_second == pytest.approx(2 * 300 / metrics[0].seconds)
+    assert metrics[0].images_per_second == pytest.approx(2 * 130 / metrics[0].seconds)
     assert metrics[1].seconds < 10
 
 
@@ -129,7 +134,7 @@ def test_a_state_of_another_kind_of_device_is_refused(
     monkeypatch.setattr("dverge.training.vanilla.engine_for", lambda device: Stacked)
     stacked = training().state_dict()
     monkeypatch.undo()
-    with pytest.raises(TrainingError, match="does not fit a training on CPU.*kind of device"):
+    with pytest.raises(TrainingError, match="does not fit a training on CPU"):
         training().load_state_dict(stacked)
 
 
@@ -147,12 +152,12 @@ def test_a_state_that_does_not_fit_is_refused(spoil: str, training: MakeTraining
 
 
 def test_only_the_seed_makes_a_training(
-    tiny: Callable[..., VanillaConfig], train_images: ImageSet, held_out: ImageSet
+    tiny: Callable[..., VanillaConfig], train_images: ImageSet, few: ImageSet
 ) -> None:
     def end(**fields: Any) -> list[Tensor]:
         torch.rand(3)  # moves the global generator on
         config = tiny(epochs=1, augmentation=Augmentation.CROP_FLIP, **fields)
-        training = VanillaTraining(config, train_images, held_out, torch.device("cpu"))
+        training = VanillaTraining(config, train_images, few, torch.device("cpu"))
         list(training.run())
         return final_weights(training)
 

@@ -1,0 +1,99 @@
+"""Curves: what the frames hold, against hand-made rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from dverge.charts import (
+    QUANTITIES,
+    best_values,
+    compared_curves,
+    compared_frame,
+    curve_frame,
+    run_curves,
+    smooth,
+)
+from dverge.charts.curves import MOST_POINTS, TRAIN_LOSS, VAL_ACCURACY, VAL_LOSS
+
+
+def epoch_row(epoch: int, loss: float, accuracy: float) -> dict[str, Any]:
+    return {
+        "kind": "epoch",
+        "epoch": epoch,
+        "train_loss": [loss, loss + 1],
+        "val_loss": [loss + 2, loss + 3],
+        "val_accuracy": [accuracy, accuracy / 2],
+        "mixture_val_loss": loss + 4,
+        "mixture_val_accuracy": accuracy,
+    }
+
+
+def step_row(epoch: float) -> dict[str, Any]:
+    return {"kind": "step", "epoch": epoch, "loss": [epoch, 2 * epoch]}
+
+
+def values(frame: pd.DataFrame, quantity: str, model: str) -> list[float]:
+    chosen = frame[(frame["quantity"] == quantity) & (frame["model"] == model)]
+    return chosen["value"].tolist()
+
+
+def test_frame_has_each_figure_once_with_accuracies_in_per_cent() -> None:
+    frame = curve_frame([step_row(0.5), epoch_row(1, 0.1, 0.5), epoch_row(2, 0.2, 0.25)])
+    assert values(frame, TRAIN_LOSS, "submodel 2") == [1.0]
+    assert values(frame, VAL_LOSS, "submodel 1") == [2.1, 2.2]
+    assert values(frame, VAL_LOSS, "mixture") == [4.1, 4.2]
+    assert values(frame, VAL_ACCURACY, "submodel 2") == [25.0, 12.5]
+    assert values(frame, VAL_ACCURACY, "mixture") == [50.0, 25.0]
+
+
+def test_without_steps_the_training_loss_is_the_epochs_mean() -> None:
+    rows = [epoch_row(1, 0.1, 0.5)]
+    del rows[0]["kind"]  # as in a checkpoint's history
+    assert values(curve_frame(rows), TRAIN_LOSS, "submodel 1") == [0.1]
+
+
+def test_a_long_run_stays_light() -> None:
+    frame = curve_frame([step_row(i / 100) for i in range(10_000)])
+    assert len(frame) <= 2 * (MOST_POINTS + 1)
+
+
+def test_smoothing_is_the_weighted_mean_of_each_curve_alone() -> None:
+    frame = pd.DataFrame(
+        {
+            "epoch": [0, 1, 0, 1],
+            "model": ["a", "a", "b", "b"],
+            "quantity": [TRAIN_LOSS] * 4,
+            "value": [0.0, 3.0, 10.0, 10.0],
+        }
+    )
+    alpha = 2 / (3 + 1)  # span 3
+    expected = (3.0 + (1 - alpha) * 0.0) / (1 + (1 - alpha))
+    assert smooth(frame, 3)["value"].tolist() == pytest.approx([0, expected, 10, 10])
+    assert smooth(frame, 1) is frame
+
+
+def test_best_values_are_the_mixtures() -> None:
+    best = best_values([epoch_row(1, 0.3, 0.5), epoch_row(2, 0.1, 0.7), epoch_row(3, 0.2, 0.6)])
+    assert best == {"loss": 4.1, "loss_epoch": 2, "accuracy": 70.0, "accuracy_epoch": 2}
+    assert best_values([step_row(1)]) == {}
+
+
+def test_comparison_takes_the_mean_for_training_and_the_mixture_for_validation() -> None:
+    frame = compared_frame({"run": curve_frame([epoch_row(1, 0.0, 0.5)])})
+    assert values(frame, TRAIN_LOSS, "run") == [0.5]
+    assert values(frame, VAL_LOSS, "run") == [4.0]
+
+
+@pytest.mark.parametrize("quantity", QUANTITIES)
+@pytest.mark.parametrize("rows", [[], [step_row(0.1)], [epoch_row(1, 0.1, 0.5)]])
+@pytest.mark.parametrize("log", [False, True])
+def test_charts_are_valid_from_the_first_moment(
+    quantity: str, rows: list[dict[str, Any]], log: bool
+) -> None:
+    frame = curve_frame(rows)
+    assert run_curves(frame, quantity, "#5B7C99", epochs=3, log=log).to_dict()
+    compared = compared_frame({"run": frame})
+    assert compared_curves(compared, quantity, {"run": "#5B7C99"}, log).to_dict()

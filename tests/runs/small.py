@@ -1,0 +1,120 @@
+"""A run small enough for a test, and a gate that holds its training at a batch of one's choice."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dverge.checkpoints import CheckpointInfo
+from dverge.checkpoints import load as load_checkpoint
+from dverge.data import ImageSet, Split, load
+from dverge.training import EpochMetrics, StepMetrics, VanillaConfig, VanillaTraining
+
+PER_EPOCH, ALL = 5, 15  # batches
+CONFIG = VanillaConfig(
+    members=2,
+    epochs=3,
+    batch_size=20,
+    learning_rate=0.02,
+    training_images=100,
+    seed=5,
+    device="cpu",
+    schedule="cosine",  # type: ignore[arg-type]  # as a config comes from JSON
+)
+LONG = 60.0  # seconds; deadlines are far, no test waits for one
+PARTS = {Split.TRAIN: (0, 120), Split.VALIDATION: (500, 540), Split.TEST: (600, 700)}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run came to: weights, and the epochs' figures without the clock's."""
+
+    weights: list[Tensor]
+    epochs: list[dict[str, Any]]
+
+
+def load_images(split: Split) -> ImageSet:
+    """The splits of a run, made of the bundled sample."""
+    sample = load(Split.SAMPLE)
+    chosen = torch.randperm(1000, generator=torch.Generator().manual_seed(0))[slice(*PARTS[split])]
+    return ImageSet(split, sample.images[chosen], sample.labels[chosen], sample.indices[chosen])
+
+
+def until(ready: Callable[[], Any], what: str) -> None:
+    """Wait until something is so, or fail saying what was waited for."""
+    deadline = time.monotonic() + LONG
+    while not ready():
+        assert time.monotonic() < deadline, f"waited in vain until {what}"
+        time.sleep(0.005)
+
+
+def weights_of(checkpoint: CheckpointInfo) -> list[Tensor]:
+    members = load_checkpoint(checkpoint).members
+    return [value for member in members for value in member.state_dict().values()]
+
+
+def same(found: list[Tensor], due: list[Tensor]) -> bool:
+    """Bit for bit."""
+    return all(torch.equal(a, b) for a, b in zip(found, due, strict=True))
+
+
+def untimed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The epochs' rows without what depends on the clock; `kind` is not in a history."""
+    clock = ("seconds", "images_per_second", "kind")
+    epochs = [row for row in rows if "val_loss" in row]
+    return [{k: v for k, v in row.items() if k not in clock} for row in epochs]
+
+
+class Gate:
+    """Something to be done in the training's thread after batches of one's choice."""
+
+    def __init__(self) -> None:
+        self.then: dict[int, Callable[[], None]] = {}
+        self.reached = threading.Event()
+        self._open = threading.Event()
+
+    def close_at(self, batch: int) -> None:
+        """Hold the training once, after so many batches, until the gate is opened."""
+        self.reached.clear()
+        self._open.clear()
+        self.then[batch] = self._hold
+
+    def fail_at(self, batch: int, error: Exception) -> None:
+        """Make the training fail once, after so many batches."""
+
+        def fail() -> None:
+            raise error
+
+        self.then[batch] = fail
+
+    def wait(self) -> None:
+        """Until a training stands at the gate."""
+        assert self.reached.wait(LONG), "no training came to the gate"
+
+    def open(self) -> None:
+        self._open.set()
+
+    def arrive(self, batch: int) -> None:
+        self.then.pop(batch, lambda: None)()
+
+    def _hold(self) -> None:
+        self.reached.set()
+        assert self._open.wait(LONG), "the gate was never opened"
+
+
+def gated(gate: Gate) -> type[VanillaTraining]:
+    """The training, with a gate after every batch."""
+
+    class Gated(VanillaTraining):
+        def run(self) -> Iterator[StepMetrics | EpochMetrics | None]:
+            for metrics in super().run():
+                gate.arrive(self.epoch * self.batches_per_epoch + self.batch)
+                yield metrics
+
+    return Gated

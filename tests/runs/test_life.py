@@ -1,0 +1,303 @@
+"""The life of a run: submitted, queued, paused, stopped, resumed, renamed, finished, deleted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dverge import checkpoints
+from dverge.checkpoints import CheckpointInfo
+from dverge.data import Split
+from dverge.errors import ConfigError, RunError
+from dverge.evaluation import clean_accuracy
+from dverge.runs import RunFolder, RunManager, RunState
+from tests.runs.small import (
+    ALL,
+    CONFIG,
+    LONG,
+    PER_EPOCH,
+    Gate,
+    Result,
+    load_images,
+    same,
+    until,
+    untimed,
+    weights_of,
+)
+
+ReadCheckpoint = Callable[[str], CheckpointInfo]
+
+
+def test_a_run_becomes_a_checkpoint(
+    manager: RunManager, checkpoint: ReadCheckpoint, reference: Result
+) -> None:
+    run = manager.submit(CONFIG, "first")
+    status = manager.wait(run, LONG)
+    assert status.state is RunState.FINISHED, status.message
+    assert (status.progress, status.epoch, status.checkpoint) == (1, 3, "first")
+    assert status.elapsed > 0
+    assert status.device.startswith("CPU")
+    assert manager.get(run).spec.config == CONFIG.to_dict()
+
+    info = checkpoint("first")
+    assert same(weights_of(info), reference.weights)
+    assert untimed(manager.metrics(run)) == reference.epochs
+    assert untimed(checkpoints.read_history(info)) == reference.epochs
+    card = info.card
+    assert (card.method, card.seed, card.config) == ("vanilla", CONFIG.seed, CONFIG.to_dict())
+    assert card.data_digest == load_images(Split.TRAIN).digest
+    assert {"python", "torch"} <= card.versions.keys()
+    assert card.training_seconds is not None
+    expected = clean_accuracy(checkpoints.load(info), load_images(Split.TEST))
+    assert card.results == [row.to_dict() for row in expected]
+    assert not (manager.root / run / "state.pt").exists()
+    assert sorted(path.name for path in (manager.root / run).iterdir()) == [
+        "lock",
+        "metrics.jsonl",
+        "run.json",
+        "status.json",
+    ]
+
+
+@pytest.mark.parametrize("end", ["pause", "stop"])
+@pytest.mark.parametrize("batch", [1, PER_EPOCH - 1, PER_EPOCH, PER_EPOCH + 2, ALL - 1])
+def test_paused_and_resumed_is_the_run_that_went_through(
+    end: str,
+    batch: int,
+    manager: RunManager,
+    gate: Gate,
+    checkpoint: ReadCheckpoint,
+    reference: Result,
+) -> None:
+    gate.close_at(batch)
+    run = manager.submit(CONFIG, "again")
+    gate.wait()
+    getattr(manager, end)(run)
+    asked = RunState.PAUSING if end == "pause" else RunState.STOPPING
+    assert manager.get(run).status.state is asked
+    gate.open()
+    status = manager.wait(run, LONG)
+    assert status.state is (RunState.PAUSED if end == "pause" else RunState.STOPPED)
+    assert status.progress == pytest.approx(batch / ALL)
+    assert (manager.root / run / "state.pt").exists()
+
+    manager.resume(run)
+    assert manager.wait(run, LONG).state is RunState.FINISHED
+    assert same(weights_of(checkpoint("again")), reference.weights)
+    assert untimed(manager.metrics(run)) == reference.epochs
+
+
+def test_stopped_and_resumed_many_times(
+    manager: RunManager,
+    gate: Gate,
+    checkpoint: ReadCheckpoint,
+    reference: Result,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also as soon as it is seen to have ended; and no row is written twice."""
+    monkeypatch.setattr("dverge.training.vanilla.READ_EVERY", -1.0)  # a row a batch
+    run = manager.submit(CONFIG, "again")
+    for batch in (2, 3, 5, 9, 10, 14):
+        gate.close_at(batch)
+        if manager.get(run).status.state.resumable:
+            manager.resume(run)
+        gate.wait()
+        manager.pause(run)
+        manager.stop(run)  # the last word counts
+        gate.open()
+        assert manager.wait(run, LONG).state is RunState.STOPPED
+    manager.resume(run)
+    assert manager.wait(run, LONG).state is RunState.FINISHED
+    assert same(weights_of(checkpoint("again")), reference.weights)
+    assert untimed(manager.metrics(run)) == reference.epochs
+    positions = [round(row["epoch"] * PER_EPOCH) for row in manager.metrics(run)]
+    assert positions == list(range(1, ALL + 1))
+
+
+def test_progress_is_told_while_it_runs(manager: RunManager, gate: Gate) -> None:
+    gate.close_at(PER_EPOCH + 1)
+    run = manager.submit(CONFIG, "told")
+    gate.wait()
+    status = manager.get(run).status
+    assert status.state is RunState.RUNNING
+    assert status.progress == pytest.approx(PER_EPOCH / ALL)
+    assert status.epoch == pytest.approx(1)
+    assert status.seconds_left is not None and status.seconds_left > 0
+    assert status.images_per_second is not None and status.images_per_second > 0
+    assert abs(time.time() - status.updated) < LONG
+    assert RunFolder(manager.root / run).status() == status
+    gate.open()
+    assert manager.wait(run, LONG).state is RunState.FINISHED
+
+
+def test_a_device_works_on_one_run_at_a_time_in_order(manager: RunManager, gate: Gate) -> None:
+    gate.close_at(2)
+    runs = [manager.submit(replace(CONFIG, seed=i, epochs=1), f"run-{i}") for i in range(3)]
+    gate.wait()
+    states = [manager.get(run).status.state for run in runs]
+    assert states == [RunState.RUNNING, RunState.QUEUED, RunState.QUEUED]
+    assert [view.id for view in manager.views()] == runs[::-1]  # newest first
+    gate.open()
+    ends = [manager.wait(run, LONG) for run in runs]
+    assert [end.state for end in ends] == [RunState.FINISHED] * 3
+    assert ends[0].updated < ends[1].updated < ends[2].updated
+
+
+def test_queued_runs_can_be_taken_out(manager: RunManager, gate: Gate) -> None:
+    gate.close_at(2)
+    first, paused, stopped, last = (
+        manager.submit(replace(CONFIG, epochs=1), f"run-{i}") for i in range(4)
+    )
+    gate.wait()
+    with pytest.raises(RunError, match="run 'run-1' is queued; stop it first"):
+        manager.delete(paused)
+    manager.pause(paused)
+    manager.stop(stopped)
+    assert manager.get(paused).status.state is RunState.PAUSED
+    assert manager.get(stopped).status.state is RunState.STOPPED
+    manager.delete(stopped)
+    assert {view.id for view in manager.views()} == {first, paused, last}
+    gate.open()
+    for run in (first, last):
+        assert manager.wait(run, LONG).state is RunState.FINISHED
+    assert manager.get(paused).status.state is RunState.PAUSED
+    manager.resume(paused)
+    assert manager.wait(paused, LONG).state is RunState.FINISHED
+
+
+def test_asked_before_the_first_batch(make_manager: Callable[..., RunManager], gate: Gate) -> None:
+    """While the images are being loaded: not one batch is trained."""
+    gate.close_at(0)
+
+    def slow(split: Split) -> Any:
+        gate.arrive(0)
+        return load_images(split)
+
+    manager = make_manager(load_images=slow)
+    run = manager.submit(CONFIG, "early")
+    gate.wait()
+    manager.pause(run)
+    gate.open()
+    status = manager.wait(run, LONG)
+    assert (status.state, status.progress) == (RunState.PAUSED, 0)
+    manager.resume(run)
+    assert manager.wait(run, LONG).state is RunState.FINISHED
+
+
+def test_asked_after_the_last_batch(manager: RunManager, gate: Gate) -> None:
+    """Nothing is left to pause: it finishes."""
+    gate.close_at(ALL)
+    run = manager.submit(CONFIG, "late")
+    gate.wait()
+    manager.pause(run)
+    gate.open()
+    assert manager.wait(run, LONG).state is RunState.FINISHED
+
+
+def test_what_cannot_be_asked(manager: RunManager, gate: Gate) -> None:
+    gate.close_at(2)
+    run = manager.submit(CONFIG, "busy")
+    gate.wait()
+    with pytest.raises(RunError, match="run 'busy' is running; it cannot be resumed"):
+        manager.resume(run)
+    with pytest.raises(RunError, match="run 'busy' is running; stop it first"):
+        manager.delete(run)
+    gate.open()
+    manager.wait(run, LONG)
+    for ask, message in (
+        (manager.pause, "is finished; it cannot be paused here"),
+        (manager.stop, "is finished; it cannot be stopped here"),
+        (manager.resume, "is finished; it cannot be resumed"),
+    ):
+        with pytest.raises(RunError, match=f"run 'busy' {message}"):
+            ask(run)
+
+
+@pytest.mark.parametrize("run", ["20260101-000000-0000", "", ".", "..", "../runs", "/", ".lock"])
+def test_runs_there_are_not(run: str, manager: RunManager) -> None:
+    manager.submit(CONFIG, "other")
+    asks = (manager.get, manager.metrics, manager.pause, manager.stop, manager.resume)
+    for ask in (*asks, manager.delete):
+        with pytest.raises(RunError, match="there is no run"):
+            ask(run)
+    with pytest.raises(RunError, match="there is no run"):
+        manager.rename(run, "good")
+    assert len(manager.views()) == 1
+
+
+def test_a_running_run_can_be_renamed(
+    manager: RunManager, gate: Gate, checkpoint: ReadCheckpoint
+) -> None:
+    gate.close_at(2)
+    run = manager.submit(CONFIG, "before")
+    gate.wait()
+    manager.rename(run, "after")
+    assert manager.get(run).spec.name == "after"
+    for bad in ("", "Capital", "a/b", "../up", ".hidden", "x" * 65):
+        with pytest.raises(ConfigError, match="name is "):
+            manager.rename(run, bad)
+    gate.open()
+    assert manager.wait(run, LONG).checkpoint == "after"
+    assert checkpoint("after").card.config == CONFIG.to_dict()
+
+
+@pytest.mark.parametrize("name", ["", "Capital", "a/b", "../up", ".hidden", "a b", "x" * 65])
+def test_a_bad_name_leaves_nothing_behind(name: str, manager: RunManager) -> None:
+    with pytest.raises(ConfigError, match="name is "):
+        manager.submit(CONFIG, name)
+    assert not manager.root.exists()
+
+
+def test_a_device_that_is_not_here_leaves_nothing_behind(manager: RunManager) -> None:
+    with pytest.raises(ConfigError, match="cuda:9"):
+        manager.submit(replace(CONFIG, device="cuda:9"), "gpu")
+    assert not manager.root.exists()
+
+
+@pytest.mark.parametrize("name", ["taken", "x" * 64])
+def test_a_taken_checkpoint_name_is_numbered(
+    name: str, manager: RunManager, checkpoint: ReadCheckpoint
+) -> None:
+    config = replace(CONFIG, epochs=1)
+    runs = [manager.submit(config, name) for _ in range(3)]
+    found = [manager.wait(run, LONG).checkpoint for run in runs]
+    assert found == [name, f"{name[:61]}-2", f"{name[:61]}-3"]
+    assert len({checkpoint(str(each)).digest for each in found}) == 1
+
+
+def test_a_deleted_run_leaves_its_checkpoint(
+    manager: RunManager, checkpoint: ReadCheckpoint
+) -> None:
+    run = manager.submit(CONFIG, "kept")
+    manager.wait(run, LONG)
+    manager.delete(run)
+    assert manager.views() == []
+    assert list(manager.root.iterdir()) == []
+    assert checkpoint("kept").name == "kept"
+
+
+def test_deleted_as_soon_as_it_has_ended(manager: RunManager, gate: Gate) -> None:
+    """The worker that just let go of it is not disturbed, and goes on to the next."""
+    for i in range(5):
+        gate.close_at(1)
+        run = manager.submit(replace(CONFIG, epochs=1), f"run-{i}")
+        gate.wait()
+        manager.stop(run)
+        gate.open()
+        until(lambda run=run: not manager.get(run).status.state.active, "it has stopped")  # type: ignore[misc]
+        manager.delete(run)
+    last = manager.submit(replace(CONFIG, epochs=1), "last")
+    assert manager.wait(last, LONG).state is RunState.FINISHED
+    assert [view.id for view in manager.views()] == [last]
+
+
+def test_the_default_folder_of_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DVERGE_RUNS", str(tmp_path / "elsewhere"))
+    assert RunManager().root == tmp_path / "elsewhere"
+    monkeypatch.delenv("DVERGE_RUNS")
+    assert RunManager().root == Path(__file__).parents[2] / ".runs"
