@@ -106,8 +106,8 @@ st.markdown(
     "An adversarial attack changes an image by less than the eye sees until a network gives a "
     "wrong answer. An **ensemble** asks several networks, its **submodels**, and answers with "
     "their **mixture**, the mean of their probabilities. It helps only as far as one attack does "
-    "not fool them all. **DVERGE** trains submodels so that their weaknesses differ; here you "
-    "train such ensembles, attack them, and see what is gained."
+    "not fool them all; **DVERGE** is a training that makes their weaknesses differ. Here you "
+    "train ensembles, attack them, and see how far they hold."
 )
 available, broken = all_checkpoints()
 left, right = st.columns([7, 4], gap="medium")

@@ -76,7 +76,7 @@ def show_classes(outcome: Examination, info: CheckpointInfo) -> None:
     if not section.open:
         return
     with section:
-        st.caption("Pale bars are before the attack, solid bars after it.")
+        st.caption("Probability in per cent: pale bars before the attack, solid bars after it.")
         with st.grid("auto", min_column_width=200):
             for i, name in enumerate(model_names(len(outcome.members))):
                 with st.container(gap="xsmall"):

@@ -8,6 +8,8 @@ import pandas as pd
 from dverge.data import CLASSES
 from dverge.evaluation import Examination
 
+HEIGHT = 250
+
 
 def class_frame(examination: Examination, model: int) -> pd.DataFrame:
     """One row a class for one model (0 is the first member, the last is the mixture).
@@ -25,15 +27,15 @@ def class_frame(examination: Examination, model: int) -> pd.DataFrame:
     )
 
 
-def class_chart(frame: pd.DataFrame, colour: str, show_names: bool = True) -> alt.LayerChart:
+def class_chart(frame: pd.DataFrame, colour: str) -> alt.LayerChart:
     """A bar a class: pale and broad before the attack, solid and slim after it."""
     y = alt.Y(
         "class:N",
         sort=list(CLASSES),
         title=None,
-        axis=alt.Axis(labels=show_names, ticks=False, domain=False, labelLimit=80),
+        axis=alt.Axis(ticks=False, domain=False, labelLimit=90, labelOverlap=False),
     )
-    axis = alt.Axis(values=[0, 50, 100], format="d", title="per cent", grid=True)
+    axis = alt.Axis(values=[0, 50, 100], format="d", title=None, grid=True)
     scale = alt.Scale(domain=[0, 100])
     tooltip = [
         alt.Tooltip("class:N", title="Class"),
@@ -46,4 +48,4 @@ def class_chart(frame: pd.DataFrame, colour: str, show_names: bool = True) -> al
         x=alt.X("before:Q", scale=scale, axis=axis)
     )
     after = base.mark_bar(color=colour, height=6).encode(x=alt.X("after:Q", scale=scale))
-    return alt.LayerChart(layer=[before, after]).properties(height=230)
+    return alt.LayerChart(layer=[before, after]).properties(height=HEIGHT)

@@ -47,8 +47,8 @@ def show_pictures(examination: Examination, scale: float) -> None:
         _figure(
             perturbation_image(delta, scale),
             "Perturbation",
-            f"grey is 0, ends are ±{255 * scale:g}/255; "
-            f"L∞ {255 * sizes['linf']:.1f}/255, L2 {sizes['l2']:.2f}",
+            f"L∞ {255 * sizes['linf']:.1f}/255, L2 {sizes['l2']:.2f}; "
+            f"grey is 0, full colour ±{255 * scale:g}/255",
         ),
         _figure(examination.adversarial, "Adversarial image", f"the mixture says: {says}"),
     ]
