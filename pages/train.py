@@ -12,6 +12,7 @@ from pages.widgets.run_form import run_form
 from pages.widgets.run_table import all_trainings, show_trainings
 
 REFRESH = 1.0  # seconds between looks at a run that goes on
+NEWS = "checkpoints-just-made"
 
 
 def live_runs(log: bool, span: int, known: tuple[str, ...]) -> None:
@@ -19,6 +20,8 @@ def live_runs(log: bool, span: int, known: tuple[str, ...]) -> None:
     with errors_as_messages():
         views = run_manager().views()
         if tuple(view.id for view in views if view.status.state.active) != known:
+            done = [view for view in views if view.id in known and view.status.checkpoint]
+            st.session_state[NEWS] = [view.status.checkpoint for view in done]
             st.rerun()
         for view in views:
             if view.status.state.active or view.status.state.resumable:
@@ -41,8 +44,22 @@ def curve_switches() -> tuple[bool, int]:
     return log, SPANS[smoothing]
 
 
+def show_news() -> None:
+    """What has just finished, and the way to attack it."""
+    for name in st.session_state.get(NEWS, []):
+        with st.container(border=True, horizontal=True, vertical_alignment="center"):
+            st.markdown(f":green[:material/check_circle:] **{name}** is trained and ready.")
+            st.page_link(
+                "pages/lab.py",
+                label="Attack it",
+                icon=":material/experiment:",
+                query_params={"ensembles": name},
+            )
+
+
 enter_through_app()
 st.title("Train", anchor=False)
+show_news()
 manager = run_manager()
 views = manager.views()
 active = tuple(view.id for view in views if view.status.state.active)

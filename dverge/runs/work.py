@@ -33,7 +33,7 @@ from dverge.training import (
 )
 
 STATUS_EVERY = 0.5  # seconds between writes of the status
-LOW_PRIORITY = 10  # niceness of worker threads, so that pages stay quick beside them
+LOW_PRIORITY = 5  # niceness of worker threads, so that pages stay quick beside them
 SHOWN_PACKAGES = ("torch", "torchvision", "safetensors")
 MEANWHILE = {
     RunState.PAUSED: RunState.PAUSING,
@@ -114,7 +114,7 @@ class _Session:
         train, validation = load_images(Split.TRAIN), load_images(Split.VALIDATION)
         self.training = VanillaTraining(config, train, validation, device)
         self.data_digest = train.digest
-        self.test_images = load_images(Split.TEST)
+        self.held_out = (load_images(Split.TEST), validation)
         state = self.folder.load_state()
         if state is not None:
             self.training.load_state_dict(state["training"])
@@ -205,7 +205,10 @@ class _Session:
 
     def _save_checkpoint(self) -> checkpoints.CheckpointInfo:
         ensemble = self.training.ensemble()
-        results = clean_accuracy(ensemble, self.test_images.to(self.training.device))
+        device = self.training.device
+        results = [
+            row for images in self.held_out for row in clean_accuracy(ensemble, images.to(device))
+        ]
         history = [
             {k: v for k, v in row.items() if k != "kind"}
             for row in self.folder.metrics()

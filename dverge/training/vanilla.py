@@ -139,7 +139,6 @@ class VanillaTraining:
                 f"settings ({type(error).__name__}). Resume it on the kind of device it was "
                 "started on (CPU or CUDA)."
             ) from error
-        self.engine.sync()
 
     def progress(self) -> float:
         """Share of all batches that is done, 0 to 1."""

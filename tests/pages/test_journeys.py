@@ -91,7 +91,7 @@ def test_train_stop_resume_finish_and_attack(server: str, page: Page) -> None:
     page.goto(f"{server}/train")
     expect(page.get_by_text("New training")).to_be_visible(timeout=PATIENCE)
     choose(page, "Preset", "Quick demo")
-    expect(page.get_by_role("spinbutton", name="Epochs")).to_have_value("5")
+    expect(page.get_by_role("spinbutton", name="Epochs")).to_have_value("5", timeout=PATIENCE)
     page.get_by_text("More settings").click()
     images = page.get_by_role("spinbutton", name="Training images")
     images.fill("6000")
@@ -116,13 +116,11 @@ def test_train_stop_resume_finish_and_attack(server: str, page: Page) -> None:
     assert epochs_done(page) >= stopped_at
     expect(page.get_by_role("button", name="Stop")).to_be_hidden(timeout=4 * PATIENCE)
 
-    go_to(page, "Attack lab")
-    ensembles = page.get_by_role("combobox", name="Ensembles")
-    ensembles.click()
-    ensembles.fill("journey")
-    page.get_by_role("option", name="journey").click()
-    page.keyboard.press("Escape")  # the open list hides the rest from assistive technology
-    expect(verdict(page)).to_have_count(2, timeout=PATIENCE)
+    expect(page.get_by_text("journey is trained and ready")).to_be_visible(timeout=PATIENCE)
+    page.get_by_role("link", name="Attack it").click()
+    expect(page).to_have_url(re.compile("ensembles=journey"))
+    expect(page.get_by_text("journey", exact=True).last).to_be_visible()
+    expect(page.get_by_role("status").filter(has_text="of 3 submodels")).to_have_count(1)
 
 
 def epochs_done(page: Page) -> float:

@@ -218,6 +218,14 @@ def test_a_lock_held_for_an_instant_is_waited_for(folder: RunFolder) -> None:
     folder.hold(wait=30).release()
 
 
+def test_a_run_that_ended_since_it_was_looked_at_is_not_interrupted(folder: RunFolder) -> None:
+    seen = Status(RunState.RUNNING, updated=5.0)
+    folder.write_status(Status(RunState.FINISHED, checkpoint="one"))
+    settled = folder.settle(seen, wait=0)
+    assert settled == folder.status()
+    assert settled is not None and settled.state is RunState.FINISHED
+
+
 def test_the_lock_of_a_deleted_run_does_not_bring_it_back(folder: RunFolder) -> None:
     folder.delete()
     with pytest.raises(RunError, match="there is no run"):

@@ -15,7 +15,7 @@ from dverge.checkpoints import CheckpointInfo
 from dverge.data import Split
 from dverge.errors import ConfigError, RunError
 from dverge.evaluation import clean_accuracy
-from dverge.runs import RunFolder, RunManager, RunState
+from dverge.runs import RunFolder, RunManager, RunState, Status
 from tests.runs.small import (
     ALL,
     CONFIG,
@@ -53,7 +53,8 @@ def test_a_run_becomes_a_checkpoint(
     assert card.data_digest == load_images(Split.TRAIN).digest
     assert {"python", "torch"} <= card.versions.keys()
     assert card.training_seconds is not None
-    expected = clean_accuracy(checkpoints.load(info), load_images(Split.TEST))
+    held_out = (load_images(split) for split in (Split.TEST, Split.VALIDATION))
+    expected = [row for each in held_out for row in clean_accuracy(checkpoints.load(info), each)]
     assert card.results == [row.to_dict() for row in expected]
     assert not (manager.root / run / "state.pt").exists()
     assert sorted(path.name for path in (manager.root / run).iterdir()) == [
@@ -117,6 +118,43 @@ def test_stopped_and_resumed_many_times(
     assert untimed(manager.metrics(run)) == reference.epochs
     positions = [round(row["epoch"] * PER_EPOCH) for row in manager.metrics(run)]
     assert positions == list(range(1, ALL + 1))
+
+
+def test_an_end_is_not_shown_before_the_run_is_let_go(
+    manager: RunManager, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a resume or delete in that instant would find it still held."""
+    gate.close_at(2)
+    run = manager.submit(CONFIG, "held")
+    gate.wait()
+    seen: list[RunState] = []
+    write = RunFolder.write_status
+
+    def watched(folder: RunFolder, status: Status) -> None:
+        write(folder, status)
+        if status.state is RunState.PAUSED:
+            seen.append(manager.get(run).status.state)
+
+    monkeypatch.setattr(RunFolder, "write_status", watched)
+    manager.pause(run)
+    gate.open()
+    assert manager.wait(run, LONG).state is RunState.PAUSED
+    assert seen[0] is RunState.PAUSING
+
+
+def test_time_worked_is_of_all_sessions(manager: RunManager, gate: Gate) -> None:
+    gate.close_at(2)
+    run = manager.submit(CONFIG, "timed")
+    gate.wait()
+    manager.pause(run)
+    gate.open()
+    before = manager.wait(run, LONG)
+    folder = RunFolder(manager.root / run)
+    state = folder.load_state()
+    assert state is not None and state["elapsed"] == pytest.approx(before.elapsed, abs=1)
+    folder.save_state({**state, "elapsed": 1000.0})
+    manager.resume(run)
+    assert 1000 < manager.wait(run, LONG).elapsed < 1000 + LONG
 
 
 def test_progress_is_told_while_it_runs(manager: RunManager, gate: Gate) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -69,6 +70,24 @@ def test_running_losses(training: MakeTraining, monkeypatch: pytest.MonkeyPatch)
     assert isinstance(yielded[-1], EpochMetrics)
     means = [sum(losses) / 5 for losses in zip(*seen, strict=True)]
     assert yielded[-1].train_loss == pytest.approx(means)
+
+
+def test_time_that_the_caller_takes_is_not_training_time(
+    training: MakeTraining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+
+    def clock() -> float:
+        now[0] += 0.01
+        return now[0]
+
+    monkeypatch.setattr("dverge.training.vanilla.time", SimpleNamespace(perf_counter=clock))
+    seconds = []
+    for metrics in training(epochs=2).run():
+        now[0] += 1000
+        if isinstance(metrics, EpochMetrics):
+            seconds.append(metrics.seconds)
+    assert all(0.05 <= each < 1 for each in seconds)
 
 
 def test_validation_is_of_the_given_images_and_they_are_not_trained_on(
