@@ -10,7 +10,6 @@ from pathlib import Path
 from types import FrameType
 
 import torch
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from dverge import checkpoints
@@ -120,15 +119,13 @@ def work_on(folder: RunFolder) -> int:
     def pause(_signal: int, _frame: FrameType | None) -> None:
         control.ask(RunState.PAUSED)
 
+    lock = folder.hold()
+    before = signal.signal(signal.SIGINT, pause)
     try:
-        with FileLock(folder.lock_path).acquire(timeout=0):
-            before = signal.signal(signal.SIGINT, pause)
-            try:
-                status = execute_with_bar(folder, control)
-            finally:
-                signal.signal(signal.SIGINT, before)
-    except Timeout:
-        raise RunError(f"run {folder.id} is in use by another process.") from None
+        status = execute_with_bar(folder, control)
+    finally:
+        signal.signal(signal.SIGINT, before)
+        lock.release()
     if status.state is RunState.FAILED:
         raise RunError(f"{status.message} To go on: python -m dverge train resume {folder.id}")
     if status.state is RunState.FINISHED:

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock
 
 from dverge.data import load
@@ -25,8 +24,8 @@ from dverge.runs.work import (
     Control,
     LoadImages,
     execute,
-    lower_priority,
 )
+from dverge.runs.workers import lower_priority, queue_of
 from dverge.training import VanillaConfig, resolve_device
 
 CLOSE_WAIT = 10.0  # seconds; a batch is over in less
@@ -301,18 +300,6 @@ class RunManager:
                 return str(error)
             settled = folder.settle(status, wait) if status.state.active else status
         return RunView(folder.id, spec, settled or status, elsewhere=settled is None)
-
-
-def queue_of(config: VanillaConfig) -> str:
-    """The name of the queue a run belongs in: one a physical device, however it is named.
-
-    Raises:
-        ConfigError: the device is not on this machine.
-    """
-    device = resolve_device(config.device)
-    if device.type == "cuda" and device.index is None:
-        return f"cuda:{torch.cuda.current_device()}"
-    return str(device)
 
 
 @contextlib.contextmanager

@@ -6,9 +6,7 @@ import contextlib
 import errno
 import importlib.metadata
 import logging
-import os
 import platform
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -33,7 +31,6 @@ from dverge.training import (
 )
 
 STATUS_EVERY = 0.5  # seconds between writes of the status
-LOW_PRIORITY = 5  # niceness of worker threads, so that pages stay quick beside them
 SHOWN_PACKAGES = ("torch", "torchvision", "safetensors")
 MEANWHILE = {
     RunState.PAUSED: RunState.PAUSING,
@@ -281,10 +278,3 @@ def new_run_name(config: VanillaConfig, taken: set[str]) -> str:
         if candidate not in taken:
             return candidate
     raise RunError(f"all names from {base} to {base}-999 are taken; give the run a name.")
-
-
-def lower_priority() -> None:
-    """Make this thread, and the compute threads it starts, yield to the others (Linux only)."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):  # a sandbox may forbid it; it is a courtesy only
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOW_PRIORITY)

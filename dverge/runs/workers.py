@@ -1,0 +1,33 @@
+"""Where a worker thread belongs, and how it stays out of the pages' way."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+
+import torch
+
+from dverge.training import VanillaConfig, resolve_device
+
+LOW_PRIORITY = 5  # niceness of worker threads, so that pages stay quick beside them
+
+
+def queue_of(config: VanillaConfig) -> str:
+    """The name of the queue a run belongs in: one a physical device, however it is named.
+
+    Raises:
+        ConfigError: the device is not on this machine.
+    """
+    device = resolve_device(config.device)
+    if device.type == "cuda" and device.index is None:
+        return f"cuda:{torch.cuda.current_device()}"
+    return str(device)
+
+
+def lower_priority() -> None:
+    """Make this thread, and the compute threads it starts, yield to the others (Linux only)."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # a sandbox may forbid it; it is a courtesy only
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOW_PRIORITY)
