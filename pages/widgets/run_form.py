@@ -75,7 +75,12 @@ def _fill(preset: str) -> None:
 
 def _fields() -> dict[str, Any]:
     """The config's fields, with the limits that VanillaConfig checks."""
-    key = FIELD_KEYS
+    main = _main_fields(FIELD_KEYS)
+    with st.expander("More settings"), st.grid(4, min_column_width=170):
+        return main | _data_fields(FIELD_KEYS) | _optimiser_fields(FIELD_KEYS)
+
+
+def _main_fields(key: dict[str, str]) -> dict[str, Any]:
     with st.grid(4, min_column_width=170):
         members = st.number_input(
             "Submodels", 1, 16, key=key["members"], help="Classifiers trained side by side."
@@ -95,61 +100,70 @@ def _fields() -> dict[str, Any]:
         seed = st.number_input(
             "Seed", 0, 2**31 - 1, key=key["seed"], help="Of initial weights and image order."
         )
-    with st.expander("More settings"), st.grid(4, min_column_width=170):
-        training_images = st.number_input(
-            "Training images",
-            1,
-            TRAINING_IMAGES,
-            step=1000,
-            key=key["training_images"],
-            help="The first so many of the 48,976; the other 1,024 are for validation.",
-        )
-        batch_size = st.number_input(
-            "Batch size",
-            1,
-            TRAINING_IMAGES,
-            key=key["batch_size"],
-            help="Images a step; at most the number of training images.",
-        )
-        momentum = st.number_input(
-            "Momentum", 0.0, 0.999, step=0.05, format="%.3g", key=key["momentum"], help="Of SGD."
-        )
-        weight_decay = st.number_input(
-            "Weight decay",
-            0.0,
-            1.0,
-            step=1e-4,
-            format="%.4g",
-            key=key["weight_decay"],
-            help="L2 penalty on the weights.",
-        )
-        schedule = st.selectbox(
-            "Schedule",
-            list(Schedule),
-            key=key["schedule"],
-            help="Of the learning rate: constant, falling along a cosine to 0, or divided by 10 "
-            "at half and again at three quarters.",
-        )
-        augmentation = st.selectbox(
-            "Augmentation",
-            list(Augmentation),
-            key=key["augmentation"],
-            help="crop-flip shifts each training image by up to 4 pixels and mirrors half of them.",
-        )
-        device = st.selectbox(
-            "Device", _devices(), key=key["device"], help="auto takes a GPU if there is one."
-        )
     return {
         "members": members,
         "epochs": epochs,
         "learning_rate": learning_rate,
         "seed": seed,
+    }
+
+
+def _data_fields(key: dict[str, str]) -> dict[str, Any]:
+    training_images = st.number_input(
+        "Training images",
+        1,
+        TRAINING_IMAGES,
+        step=1000,
+        key=key["training_images"],
+        help="The first so many of the 48,976; the other 1,024 are for validation.",
+    )
+    batch_size = st.number_input(
+        "Batch size",
+        1,
+        TRAINING_IMAGES,
+        key=key["batch_size"],
+        help="Images a step; at most the number of training images.",
+    )
+    augmentation = st.selectbox(
+        "Augmentation",
+        list(Augmentation),
+        key=key["augmentation"],
+        help="crop-flip shifts each training image by up to 4 pixels and mirrors half of them.",
+    )
+    return {
         "training_images": training_images,
         "batch_size": batch_size,
+        "augmentation": augmentation,
+    }
+
+
+def _optimiser_fields(key: dict[str, str]) -> dict[str, Any]:
+    momentum = st.number_input(
+        "Momentum", 0.0, 0.999, step=0.05, format="%.3g", key=key["momentum"], help="Of SGD."
+    )
+    weight_decay = st.number_input(
+        "Weight decay",
+        0.0,
+        1.0,
+        step=1e-4,
+        format="%.4g",
+        key=key["weight_decay"],
+        help="L2 penalty on the weights.",
+    )
+    schedule = st.selectbox(
+        "Schedule",
+        list(Schedule),
+        key=key["schedule"],
+        help="Of the learning rate: constant, falling along a cosine to 0, or divided by 10 "
+        "at half and again at three quarters.",
+    )
+    device = st.selectbox(
+        "Device", _devices(), key=key["device"], help="auto takes a GPU if there is one."
+    )
+    return {
         "momentum": momentum,
         "weight_decay": weight_decay,
         "schedule": schedule,
-        "augmentation": augmentation,
         "device": device,
     }
 

@@ -215,7 +215,9 @@ def test_a_lock_held_for_an_instant_is_waited_for(folder: RunFolder) -> None:
     other = FileLock(folder.lock_path, thread_local=False)
     other.acquire()
     threading.Timer(0.1, other.release).start()
-    folder.hold(wait=30).release()
+    lock = folder.hold(wait=30)
+    assert lock.is_locked
+    lock.release()
 
 
 def test_a_run_that_ended_since_it_was_looked_at_is_not_interrupted(folder: RunFolder) -> None:
