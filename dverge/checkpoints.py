@@ -29,6 +29,15 @@ from dverge.models import Conv, Ensemble
 CARD = "card.json"
 HISTORY = "history.jsonl"
 FORMAT = 1
+RESULT_FIELDS = {"model", "attack", "split", "n", "accuracy", "ci_low", "ci_high"}
+HISTORY_FIELDS = {  # of every row; a training may add more
+    "epoch",
+    "train_loss",
+    "val_loss",
+    "val_accuracy",
+    "mixture_val_loss",
+    "mixture_val_accuracy",
+}
 
 
 @dataclass(frozen=True)
@@ -167,7 +176,13 @@ def _card(raw: dict[str, Any]) -> Card:
             raise ValueError(f"{name} is no {kind.__name__}")
     if not all(isinstance(digest, str) for digest in (card.method, *card.members.values())):
         raise ValueError("method and digests must be text")
+    if not all(_has(row, RESULT_FIELDS) for row in card.results):
+        raise ValueError(f"each of its results must have {', '.join(sorted(RESULT_FIELDS))}")
     return card
+
+
+def _has(row: Any, due: set[str]) -> bool:
+    return isinstance(row, dict) and due <= row.keys()
 
 
 def load(checkpoint: CheckpointInfo | Path | str) -> Ensemble:
@@ -229,15 +244,18 @@ def read_history(info: CheckpointInfo) -> list[dict[str, Any]]:
     """Rows of a checkpoint's history.jsonl; none if it has no such file.
 
     Raises:
-        CheckpointError: a row is not JSON.
+        CheckpointError: a row is not JSON, or lacks one of HISTORY_FIELDS.
     """
     path = info.folder / HISTORY
     if not path.is_file():
         return []
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as error:
         raise _broken(info.folder, f"its {HISTORY} cannot be read ({error})") from None
+    if not all(_has(row, HISTORY_FIELDS) for row in rows):
+        raise _broken(info.folder, f"a row of its {HISTORY} is no epoch's figures")
+    return rows
 
 
 def import_weights(files: Sequence[Path], name: str, root: Path | None = None) -> CheckpointInfo:

@@ -71,9 +71,10 @@ def test_round_trip(root: Path, ensemble: Ensemble, images: Tensor) -> None:
         "versions": {"torch": "2.15.0"},
         "device": "CPU, 2 threads",
         "training_seconds": 12.5,
-        "results": [{"model": "mixture", "accuracy": 61.5}],
+        "results": [{**dict.fromkeys(checkpoints.RESULT_FIELDS, 1), "model": "mixture"}],
     }
-    history = [{"epoch": 1, "train_loss": [2.3, 2.2, 2.1]}, {"epoch": 2, "train_loss": [2, 2, 2]}]
+    row: dict[str, Any] = {key: [2.3, 2.2] for key in checkpoints.HISTORY_FIELDS}
+    history = [{**row, "epoch": 1}, {**row, "epoch": 2, "extra": 3}]
     written = checkpoints.save("three", ensemble, method="vanilla", history=history, **details)
 
     info = checkpoints.read(root / "three")
@@ -205,6 +206,7 @@ DAMAGED_CARDS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no members": (lambda f: edit_card(f, members={}), "its card lists no members"),
     "listed members": (lambda f: edit_card(f, members=[FIRST]), "members is no dict"),
     "a digest of 5": (lambda f: edit_card(f, members={FIRST: 5}), "digests must be text"),
+    "odd results": (lambda f: edit_card(f, results=[{"model": "mixture"}]), "its results must"),
     "no results": (lambda f: edit_card(f, results=None), "results is no list"),
 }
 DAMAGED_MEMBERS: dict[str, tuple[Callable[[Path], Any], str]] = {

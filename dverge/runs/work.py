@@ -132,7 +132,8 @@ class _Session:
         for metrics in self.training.run():
             self._note(metrics)
             now = time.perf_counter()
-            if metrics is not None and (now - last_write > STATUS_EVERY or self._at_epoch(metrics)):
+            due = metrics is not None and now - last_write > STATUS_EVERY
+            if due or isinstance(metrics, EpochMetrics):
                 last_write = now
                 self._tell(self._progressed())
             if self.control.wanted is not None and self.training.progress() < 1:
@@ -169,10 +170,6 @@ class _Session:
             self.folder.append_metrics({"kind": "epoch", **asdict(metrics)})
             self.status = replace(self.status, images_per_second=metrics.images_per_second)
             self._save_state()
-
-    @staticmethod
-    def _at_epoch(metrics: StepMetrics | EpochMetrics) -> bool:
-        return isinstance(metrics, EpochMetrics)
 
     def _elapsed(self) -> float:
         return self.elapsed_before + time.perf_counter() - self.began

@@ -44,6 +44,13 @@ class Training:
     run: RunView | None = None
 
     @property
+    def epochs(self) -> int:
+        """How many a run is to have; how many a checkpoint's history shows."""
+        if self.run is not None:
+            return int(self.config["epochs"])
+        return max((int(row["epoch"]) for row in self.rows), default=1)
+
+    @property
     def going_on(self) -> bool:
         """It has a card of its own."""
         return self.run is not None and self.run.status.state is not RunState.FINISHED
@@ -159,7 +166,7 @@ def _show_curves(trainings: list[Training], log: bool, span: int) -> None:
     with st.grid(3, min_column_width=260):
         for quantity in QUANTITIES:
             if alone:
-                epochs = int(alone.config.get("epochs", 1))
+                epochs = alone.epochs
                 chart = run_curves(frame, quantity, colours[alone.name], epochs, log)
             else:
                 chart = compared_curves(frame, quantity, colours, log)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -42,6 +43,17 @@ def test_without_checkpoints_says_what_to_do(folders: Path) -> None:
     app = open_home()
     assert not app.exception
     assert "No checkpoint yet" in app.info[0].value
+
+
+def test_a_card_with_foreign_results_does_not_take_the_page_down(folders: Path) -> None:
+    good = folders / "checkpoints" / "vanilla-3xconv-s0"
+    shutil.copytree(good, folders / "checkpoints" / "odd")
+    card = json.loads((good / "card.json").read_text())
+    (folders / "checkpoints" / "odd" / "card.json").write_text(json.dumps({**card, "results": [1]}))
+    app = open_home()
+    assert not app.exception and not app.error
+    assert "submodels fooled" in html_of(app)
+    assert "odd" in app.warning[0].value
 
 
 def test_broken_checkpoints_do_not_take_the_others_down(folders: Path) -> None:

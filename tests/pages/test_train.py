@@ -31,6 +31,14 @@ def test_shipped_curves_are_listed(folders: Path) -> None:
     assert table["Best accuracy"].between(60, 75).all()
 
 
+def test_a_foreign_history_does_not_take_the_page_down(folders: Path) -> None:
+    (folders / "checkpoints" / "vanilla-3xconv-s0" / "history.jsonl").write_text('{"loss": 1}\n')
+    app = open_train()
+    assert not app.exception
+    assert "a row of its history.jsonl is no epoch's figures" in app.error[0].value
+    assert app.dataframe[0].value["Name"].tolist() == ["vanilla-3xconv-s0"]
+
+
 @pytest.mark.full_data
 @needs_data
 def test_says_how_long_it_will_take(folders: Path) -> None:
