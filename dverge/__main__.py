@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from dataclasses import fields
+from collections.abc import Iterable
+from dataclasses import Field, fields
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -17,9 +19,23 @@ from dverge.data import cli as data_cli
 from dverge.errors import DvergeError, RunError
 from dverge.files import write_json
 from dverge.runs import Control, RunFolder, RunState, Status, execute, new_run_name, runs_folder
-from dverge.training import PRESETS, VanillaConfig, bench_vanilla, resolve_device
+from dverge.training import (
+    CONFIGS,
+    PRESETS,
+    BenchRow,
+    Method,
+    bench,
+    resolve_device,
+    with_start_digest,
+)
 
 INTERRUPTED_EXIT = 130
+METHOD_HELP = {
+    Method.VANILLA: "members trained independently on clean images",
+    Method.DVERGE: "members with diversified vulnerabilities (Algorithm 1)",
+    Method.DVERGE_ADVT: "DVERGE with adversarial training",
+    Method.ADVT: "adversarial training alone",
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -44,9 +60,10 @@ def build_parser() -> argparse.ArgumentParser:
 
     train = commands.add_parser("train", help="train an ensemble, or resume a run")
     kinds = train.add_subparsers(required=True, metavar="KIND")
-    vanilla = kinds.add_parser("vanilla", help="members trained independently on clean images")
-    add_config_options(vanilla)
-    vanilla.set_defaults(run=train_vanilla)
+    for method, what in METHOD_HELP.items():
+        kind = kinds.add_parser(method, help=what, description=f"Train an ensemble: {what}.")
+        add_config_options(kind, method)
+        kind.set_defaults(run=train_ensemble, method=method)
     resume = kinds.add_parser("resume", help="go on with a run that was stopped or interrupted")
     resume.add_argument("id", help="the run's id, as printed when it was stopped")
     resume.set_defaults(run=resume_run)
@@ -69,38 +86,79 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run_bench(arguments: argparse.Namespace) -> int:
-    row = bench_vanilla(resolve_device(arguments.device))
+    device = resolve_device(arguments.device)
     print(
-        f"{row.method} on {row.device}, {row.threads} threads, torch {torch.__version__}: "
-        f"one after the other {row.plain_ms:.2f} ms, stacked {row.engine_ms:.2f} ms a step; "
-        f"stacked is {row.ratio:.2f} times as fast ({row.ratio_low:.2f} to {row.ratio_high:.2f})"
+        f"The plain loop against the engine: milliseconds an iteration of 3 members, batch 32, on "
+        f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}."
     )
+    head = "method       layer  plain ms  engine ms  images/s  times as fast (lowest to highest)"
+    print(head)
+    rows = []
+    for row in bench(device):
+        rows.append(row)
+        print(
+            f"{row.method:12} {row.layer or '-':>5} {row.plain_ms:9.1f} {row.engine_ms:10.2f} "
+            f"{row.images_per_second:9,.0f}  {row.ratio:.1f} ({row.ratio_low:.1f} to "
+            f"{row.ratio_high:.1f})",
+            flush=True,
+        )
+    for method in Method:
+        print(mean_line([row for row in rows if row.method == method]))
     if arguments.json:
-        write_json(arguments.json, [row.to_dict()])
+        write_json(arguments.json, [row.to_dict() for row in rows])
     return 0
 
 
-def add_config_options(parser: argparse.ArgumentParser) -> None:
-    """An option for each field of VanillaConfig; those not given come from the preset."""
+def mean_line(rows: list[BenchRow]) -> str:
+    """A method's mean over its layers, as an epoch's layer is drawn uniformly."""
+    plain, engine = (
+        sum(values) / len(rows)
+        for values in zip(*((row.plain_ms, row.engine_ms) for row in rows), strict=True)
+    )
+    return (
+        f"{rows[0].method}: {plain:.1f} ms plain, {engine:.2f} ms by the engine, "
+        f"{plain / engine:.1f} times as fast"
+    )
+
+
+def add_config_options(parser: argparse.ArgumentParser, method: Method) -> None:
+    """An option for each field of the method's config; those not given come from the preset."""
+    presets = PRESETS[method]
     parser.add_argument("--name", help="name of the run and its checkpoint")
-    parser.add_argument("--preset", choices=PRESETS, default="report", help="default: report")
-    for field in fields(VanillaConfig):
-        kind = {"int": int, "float": float}.get(str(field.type), str)
-        option = "--" + field.name.replace("_", "-")
-        parser.add_argument(option, type=kind, help=f"report: {field.default}")
+    parser.add_argument("--preset", choices=presets, default="report", help="default: report")
+    for field in config_fields(method):
+        default = getattr(presets["report"], field.name)
+        if field.name == "start":
+            about = "checkpoint to start from (default: fresh members)"
+            parser.add_argument("--from", dest="start", metavar="CHECKPOINT", help=about)
+        elif isinstance(default, bool):
+            option = "--" + field.name.replace("_", "-")
+            parser.add_argument(option, action=argparse.BooleanOptionalAction, default=None)
+        else:
+            kind = {int: int, float: float}.get(type(default), str)
+            option = "--" + field.name.replace("_", "-")
+            parser.add_argument(option, type=kind, help=f"report: {default}")
 
 
-def train_vanilla(arguments: argparse.Namespace) -> int:
+def config_fields(method: Method) -> Iterable[Field[Any]]:
+    """The fields of a method's config that a person sets."""
+    return (field for field in fields(CONFIGS[method]) if field.name != "start_digest")
+
+
+def train_ensemble(arguments: argparse.Namespace) -> int:
     given = {
         field.name: value
-        for field in fields(VanillaConfig)
+        for field in config_fields(arguments.method)
         if (value := getattr(arguments, field.name)) is not None
     }
-    config = VanillaConfig.from_dict({**PRESETS[arguments.preset].to_dict(), **given})
+    preset = PRESETS[arguments.method][arguments.preset].to_dict()
+    config = CONFIGS[arguments.method].from_dict({**preset, **given})
     resolve_device(config.device)  # before the run has a folder
+    config = with_start_digest(config)
     taken = {info.name for info in checkpoints.list_all()[0]}
     name = arguments.name or new_run_name(config, taken)
-    return work_on(RunFolder.create(runs_folder(), name, "vanilla", config.to_dict()))
+    folder = RunFolder.create(runs_folder(), name, str(config.method), config.to_dict())
+    return work_on(folder)
 
 
 def resume_run(arguments: argparse.Namespace) -> int:

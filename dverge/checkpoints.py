@@ -210,18 +210,19 @@ def load(checkpoint: CheckpointInfo | Path | str) -> Ensemble:
     return Ensemble(members).eval()
 
 
-def find(name: Path | str) -> Path:
-    """The folder of a checkpoint given by path, or by name in the default folder.
+def find(name: Path | str, root: Path | None = None) -> Path:
+    """The folder of a checkpoint given by path, or by name in root (the default folder if None).
 
     Raises:
         CheckpointError: there is none; the message lists those there are.
     """
     # A checkpoint's name comes first: the working directory may hold a folder called the same.
-    folders = [f for f in (checkpoints_folder() / name, Path(name)) if f.is_dir()]
+    root = root or checkpoints_folder()
+    folders = [f for f in (root / name, Path(name)) if f.is_dir()]
     for folder in folders:
         if (folder / CARD).exists() or folder == folders[-1]:
             return folder.absolute()
-    names = ", ".join(info.name for info in list_all()[0]) or "none"
+    names = ", ".join(info.name for info in list_all(root)[0]) or "none"
     raise CheckpointError(f"there is no checkpoint {str(name)!r}; those there are: {names}.")
 
 

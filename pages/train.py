@@ -21,7 +21,9 @@ def live_runs(log: bool, span: int, known: tuple[str, ...]) -> None:
         views = run_manager().views()
         if tuple(view.id for view in views if view.status.state.active) != known:
             done = [view for view in views if view.id in known and view.status.checkpoint]
-            st.session_state[NEWS] = [view.status.checkpoint for view in done]
+            st.session_state[NEWS] = [
+                (view.status.checkpoint, view.spec.config.get("start", "")) for view in done
+            ]
             st.rerun()
         for view in views:
             if view.status.state.active or view.status.state.resumable:
@@ -45,15 +47,16 @@ def curve_switches() -> tuple[bool, int]:
 
 
 def show_news() -> None:
-    """What has just finished, and the way to attack it."""
-    for name in st.session_state.get(NEWS, []):
+    """What has just finished, and the way to attack it beside what it started from."""
+    for name, start in st.session_state.get(NEWS, []):
+        beside = [info.name for info in all_checkpoints()[0] if info.name == start]
         with st.container(border=True, horizontal=True, vertical_alignment="center"):
             st.markdown(f":green[:material/check_circle:] **{name}** is trained and ready.")
             st.page_link(
                 "pages/lab.py",
-                label="Attack it",
+                label=f"Attack it beside {start}" if beside else "Attack it",
                 icon=":material/experiment:",
-                query_params={"ensembles": name},
+                query_params=[("ensembles", each) for each in [*beside, name]],
             )
 
 
@@ -66,7 +69,6 @@ active = tuple(view.id for view in views if view.status.state.active)
 cards = st.container()
 with st.container(border=True):
     st.subheader("New training", anchor=False)
-    st.caption("Vanilla classifiers: submodels trained independently on clean images.")
     st.fragment(run_form, parallel=True)()
 trainings = all_trainings(views, all_checkpoints()[0])
 if trainings:

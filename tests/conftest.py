@@ -3,6 +3,8 @@
 # ruff: noqa: I001 - dverge comes first: it says how OpenMP is to wait, before torch loads it
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import dverge  # noqa: F401
 
 import pytest
@@ -11,6 +13,15 @@ from torch import Tensor
 
 from dverge.data import Split, load
 from dverge.models import Ensemble, seeded_conv
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Two threads on a machine that does other things too can be a hundred times slower."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -11,11 +11,13 @@ from dverge.attacks.config import (
     parse_victim,
     pgd,
 )
+from dverge.attacks.distillation import REPORT_DISTILLATION, distill
 from dverge.attacks.gradient import AttackResult, Trace, all_probabilities, attack
 from dverge.attacks.report import report_pgd
 
 __all__ = [
     "MIXTURE",
+    "REPORT_DISTILLATION",
     "Attack",
     "AttackConfig",
     "AttackResult",
@@ -24,6 +26,7 @@ __all__ = [
     "Victim",
     "all_probabilities",
     "attack",
+    "distill",
     "fgsm",
     "largest_eps",
     "parse_victim",

@@ -39,6 +39,8 @@ class AttackConfig:
         targeted: lower the loss of a given class instead of raising that of the true one.
         best_iterate: return the iterate with the highest objective instead of the last one.
         seed: of the random start.
+        momentum: 0 to 1; a step follows the gradient, at L1 length one, plus so much of what the
+            step before followed (Dong et al. 2018). 0 follows the gradient alone.
 
     Raises:
         ConfigError: a value is outside its range.
@@ -53,6 +55,7 @@ class AttackConfig:
     targeted: bool = False
     best_iterate: bool = False
     seed: int = 0
+    momentum: float = 0.0
 
     def __post_init__(self) -> None:
         require(isinstance(self.norm, Norm), "norm", self.norm, "one of linf, l2")
@@ -62,6 +65,7 @@ class AttackConfig:
         require_integer("steps", self.steps, 1, 1000)
         require_integer("restarts", self.restarts, 1, 100)
         require_integer("seed", self.seed, 0, 2**31 - 1)
+        require_number("momentum", self.momentum, 0, 1)
         if self.restarts > 1 and not self.random_start:
             raise ConfigError(
                 f"restarts is {self.restarts}, but without a random start every restart is the "

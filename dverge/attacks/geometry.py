@@ -22,6 +22,11 @@ def ascent(gradient: Tensor, norm: Norm) -> Tensor:
     return gradient / lengths(gradient).clamp_min(SMALLEST)
 
 
+def l1_normalised(gradient: Tensor) -> Tensor:
+    """Each image's gradient at L1 length one, or zero where it has no direction."""
+    return gradient / gradient.flatten(1).norm(p=1, dim=1).clamp_min(SMALLEST).view(-1, 1, 1, 1)
+
+
 def project(images: Tensor, origin: Tensor, config: AttackConfig) -> Tensor:
     """Nearest point of the eps ball about origin, then of the pixel box [0, 1]."""
     delta = images - origin

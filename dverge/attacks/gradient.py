@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dverge.attacks.config import MIXTURE, AttackConfig, Victim
-from dverge.attacks.geometry import ascent, project, random_point
+from dverge.attacks.geometry import ascent, l1_normalised, project, random_point
 from dverge.errors import ConfigError
 from dverge.models import IMAGE_SHAPE, Ensemble, mix
 
@@ -124,6 +124,7 @@ def ascend(
     x = start
     path = Path([], [])
     best_x, best_value = x, torch.full((len(x),), -torch.inf, device=x.device, dtype=x.dtype)
+    velocity = torch.zeros_like(x)
     for _ in range(config.steps):
         value, gradient = value_and_gradient(objective, x)
         if keep_all:
@@ -131,6 +132,8 @@ def ascend(
             path.objective.append(value)
         if config.best_iterate:
             best_x, best_value = _keep_higher(best_x, best_value, x, value)
+        if config.momentum:
+            gradient = velocity = config.momentum * velocity + l1_normalised(gradient)
         x = project(x + config.step_size * ascent(gradient, config.norm), origin, config)
     with torch.no_grad():
         value = objective(x)
@@ -157,12 +160,17 @@ def all_probabilities(ensemble: Ensemble, images: Tensor) -> Tensor:
     return torch.cat([members, mix(members).unsqueeze(0)]).exp()
 
 
-def check_batch(images: Tensor, labels: Tensor) -> None:
-    """Raise ConfigError unless images are N×3×32×32 in [0, 1] with N labels in 0–9."""
+def check_images(images: Tensor) -> None:
+    """Raise ConfigError unless images are N×3×32×32 in [0, 1]."""
     if images.dim() != 4 or tuple(images.shape[1:]) != IMAGE_SHAPE:
         raise ConfigError(f"images have shape {tuple(images.shape)}; it must be N×3×32×32.")
     if not bool(((images >= 0) & (images <= 1)).all()):
         raise ConfigError("images hold values outside [0, 1]; divide 0–255 pixels by 255.")
+
+
+def check_batch(images: Tensor, labels: Tensor) -> None:
+    """Raise ConfigError unless images are N×3×32×32 in [0, 1] with N labels in 0–9."""
+    check_images(images)
     if labels.shape != (len(images),):
         raise ConfigError(f"labels have shape {tuple(labels.shape)} for {len(images)} images.")
     if not bool(((labels >= 0) & (labels < 10)).all()):

@@ -3,10 +3,13 @@
 from dverge.charts.answers import class_chart, class_frame
 from dverge.charts.curves import (
     QUANTITIES,
+    TRAIN_LOSS,
     best_values,
     compared_curves,
     compared_frame,
     curve_frame,
+    layer_frame,
+    quantities,
     run_curves,
     smooth,
 )
@@ -21,6 +24,7 @@ from dverge.charts.style import (
 __all__ = [
     "METHOD_COLOURS",
     "QUANTITIES",
+    "TRAIN_LOSS",
     "VERDICT_SIGNS",
     "best_values",
     "class_chart",
@@ -30,8 +34,10 @@ __all__ = [
     "curve_frame",
     "data_uri",
     "ensemble_colour",
+    "layer_frame",
     "method_title",
     "perturbation_image",
+    "quantities",
     "run_curves",
     "side_by_side",
     "smooth",

@@ -9,9 +9,12 @@ import altair as alt
 import pandas as pd
 
 TRAIN_LOSS, VAL_LOSS, VAL_ACCURACY = "Training loss", "Validation loss", "Validation accuracy"
+LOSS_TERMS = "Loss terms"
 QUANTITIES = (TRAIN_LOSS, VAL_LOSS, VAL_ACCURACY)
-UNITS = {TRAIN_LOSS: "nats", VAL_LOSS: "nats", VAL_ACCURACY: "%"}
+UNITS = {TRAIN_LOSS: "nats", VAL_LOSS: "nats", VAL_ACCURACY: "%", LOSS_TERMS: "nats"}
 MIXTURE = "mixture"
+LAYER_COLOURS = ("#440154", "#3B528B", "#21918C", "#5EC962", "#FDE725")  # viridis
+STRIP = 7  # pixels; of the marks of the layers
 DASHES = ([1, 0], [6, 2], [2, 2], [8, 2, 2, 2])
 HEIGHT = 270
 LEGEND: dict[str, Any] = {"title": None, "orient": "top", "offset": 2, "padding": 0}
@@ -22,7 +25,8 @@ def curve_frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Metrics rows as a long frame: epoch, model, quantity, value.
 
     The training loss is the running loss several times an epoch where the rows have it, else
-    the epochs' means. Losses are in nats, accuracies in per cent.
+    the epochs' means. Where the loss has several terms, they are means over members, before their
+    weights, with the term as model. Losses are in nats, accuracies in per cent.
     """
     steps = [row for row in rows if row.get("kind") == "step"]
     epochs = [row for row in rows if row.get("kind", "epoch") == "epoch"]
@@ -36,7 +40,24 @@ def curve_frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
         records.append((row["epoch"], MIXTURE, VAL_LOSS, row["mixture_val_loss"]))
         records += _members(row["epoch"], VAL_ACCURACY, [100 * a for a in row["val_accuracy"]])
         records.append((row["epoch"], MIXTURE, VAL_ACCURACY, 100 * row["mixture_val_accuracy"]))
+        terms = row.get("terms", {})
+        if len(terms) > 1:
+            for name, each in terms.items():
+                records.append((row["epoch"], name, LOSS_TERMS, sum(each) / len(each)))
     return pd.DataFrame(records, columns=["epoch", "model", "quantity", "value"])
+
+
+def quantities(frame: pd.DataFrame) -> list[str]:
+    """The quantities to draw: the loss terms only where there are several."""
+    return [*QUANTITIES, *([LOSS_TERMS] if (frame["quantity"] == LOSS_TERMS).any() else [])]
+
+
+def layer_frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """The layer that each epoch distilled from: begin, end, layer; empty where none was drawn."""
+    drawn = [
+        (row["epoch"] - 1, row["epoch"], str(row["layer"])) for row in rows if row.get("layer")
+    ]
+    return pd.DataFrame(drawn, columns=["begin", "end", "layer"])
 
 
 def smooth(frame: pd.DataFrame, span: int) -> pd.DataFrame:
@@ -63,13 +84,21 @@ def best_values(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
 
 
 def run_curves(
-    frame: pd.DataFrame, quantity: str, colour: str, epochs: int, log: bool = False
-) -> alt.Chart:
-    """One quantity of one run: submodels thin and dashed apart, the mixture thick."""
+    frame: pd.DataFrame,
+    quantity: str,
+    colour: str,
+    epochs: int,
+    log: bool = False,
+    layers: pd.DataFrame | None = None,
+) -> alt.Chart | alt.LayerChart:
+    """One quantity of one run: submodels thin and dashed apart, the mixture thick.
+
+    With layers (see layer_frame), a strip along the bottom says which one each epoch drew.
+    """
     shown = frame[frame["quantity"] == quantity]
     models = sorted(shown["model"].unique(), key=lambda name: (name == MIXTURE, name))
     dashes = [[1, 0] if m == MIXTURE else DASHES[i % len(DASHES)] for i, m in enumerate(models)]
-    return _lines(shown, quantity, epochs, log).encode(
+    lines = _lines(shown, quantity, epochs, log).encode(
         color=alt.value(colour),
         strokeDash=alt.StrokeDash(
             "model:N",
@@ -78,6 +107,13 @@ def run_curves(
         ),
         strokeWidth=alt.condition(f"datum.model == '{MIXTURE}'", alt.value(3), alt.value(1.4)),
         opacity=alt.condition(f"datum.model == '{MIXTURE}'", alt.value(1), alt.value(0.75)),
+    )
+    if layers is None or layers.empty:
+        return lines
+    return (
+        alt.layer(lines, _layer_strip(layers))
+        .resolve_scale(color="independent")
+        .properties(height=HEIGHT, title=lines.title)
     )
 
 
@@ -119,7 +155,7 @@ def _lines(shown: pd.DataFrame, quantity: str, epochs: int, log: bool) -> alt.Ch
     axis = alt.Axis(tickMinStep=1, format="d", tickCount=6, grid=False)
     return (
         alt.Chart(shown)
-        .mark_line(interpolate="linear")
+        .mark_line(interpolate="linear", point=shown["epoch"].nunique() == 1)
         .encode(
             x=alt.X("epoch:Q", title="Epoch", scale=alt.Scale(domain=[0, epochs]), axis=axis),
             y=alt.Y("value:Q", title=None, scale=y_scale, axis=alt.Axis(tickCount=5)),
@@ -127,6 +163,27 @@ def _lines(shown: pd.DataFrame, quantity: str, epochs: int, log: bool) -> alt.Ch
         )
         .add_params(zoom)
         .properties(height=HEIGHT, title=_title(title, empty=shown.empty))
+    )
+
+
+def _layer_strip(layers: pd.DataFrame) -> alt.Chart:
+    """A mark for each epoch in the colour of its layer, from dark for 1 to bright for 5."""
+    names = [str(i + 1) for i in range(len(LAYER_COLOURS))]
+    scale = alt.Scale(domain=names, range=list(LAYER_COLOURS))
+    return (
+        alt.Chart(layers)
+        .mark_rect(clip=True)
+        .encode(
+            x=alt.X("begin:Q"),
+            x2="end:Q",
+            y=alt.value(alt.ExprRef(f"height - {STRIP}")),
+            y2=alt.value(alt.ExprRef("height")),
+            color=alt.Color("layer:N", scale=scale, legend=None),
+            tooltip=[
+                alt.Tooltip("end:Q", title="Epoch"),
+                alt.Tooltip("layer:N", title="Layer distilled"),
+            ],
+        )
     )
 
 

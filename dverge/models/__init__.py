@@ -2,7 +2,7 @@
 
 from dverge.models.conv import CLASS_COUNT, IMAGE_SHAPE, LAYERS, Conv
 from dverge.models.ensemble import Ensemble, mix, seeded_conv
-from dverge.models.stacked import StackedConv
+from dverge.models.stacked import StackedConv, bind_parameters, flat_parameters
 
 __all__ = [
     "CLASS_COUNT",
@@ -11,6 +11,8 @@ __all__ = [
     "Conv",
     "Ensemble",
     "StackedConv",
+    "bind_parameters",
+    "flat_parameters",
     "mix",
     "seeded_conv",
 ]

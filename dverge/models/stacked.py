@@ -1,7 +1,6 @@
 """Many Conv members run as one network: one kernel a layer instead of one a member.
 
-A GPU is bound by launches at this network's size, so fewer and larger kernels win there; on a
-CPU running the members one after the other is faster.
+A GPU is bound by launches at this network's size, so fewer and larger kernels win there.
 """
 
 from __future__ import annotations
@@ -10,39 +9,69 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from dverge.models.conv import CLASS_COUNT, Conv
+from dverge.errors import require_integer
+from dverge.models.conv import LAYERS, Conv
 
 
-class StackedConv(nn.Module):
-    """M Conv members with their parameters stacked along a first dimension of size M."""
+def flat_parameters(members: Sequence[Conv]) -> Tensor:
+    """M×62,006: each member's parameters in the order of Conv.parameters(), a copy."""
+    rows = [torch.cat([p.detach().flatten() for p in member.parameters()]) for member in members]
+    return torch.stack(rows)
 
-    def __init__(self, members: Sequence[Conv]) -> None:
-        super().__init__()
-        self.count = len(members)
-        for name, _ in members[0].named_parameters():
-            stack = torch.stack([member.get_parameter(name).detach() for member in members])
-            self.register_parameter(name.replace(".", "_"), nn.Parameter(stack))
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits M×N×10 of images M×N×3×32×32 in [0, 1], a batch of its own for each member."""
-        members, batch = images.shape[:2]
-        x = images.transpose(0, 1).reshape(batch, members * 3, 32, 32)
-        for name in ("conv1", "conv2"):
-            weight = self.get_parameter(f"{name}_weight").flatten(0, 1)
-            bias = self.get_parameter(f"{name}_bias").flatten()
-            x = F.relu(F.max_pool2d(F.conv2d(x, weight, bias, groups=members), 2))
-        x = x.view(batch, members, -1).transpose(0, 1)
-        for name in ("fc1", "fc2", "fc3"):
-            weight = self.get_parameter(f"{name}_weight").transpose(1, 2)
-            x = torch.baddbmm(self.get_parameter(f"{name}_bias").unsqueeze(1), x, weight)
-            x = x if x.shape[-1] == CLASS_COUNT else F.relu(x)
+def bind_parameters(members: Sequence[Conv], flat: Tensor) -> None:
+    """Make the members' parameters views of the rows of M×62,006, so that they follow it."""
+    for member, row in zip(members, flat, strict=True):
+        parameters = list(member.parameters())
+        parts = row.split([parameter.numel() for parameter in parameters])
+        for parameter, part in zip(parameters, parts, strict=True):
+            parameter.data = part.view(parameter.shape)
+
+
+class StackedConv:
+    """M Conv members as grouped convolutions and batched products.
+
+    Args:
+        flat: M×62,006 parameters; `parameters` are views of it that gradients can be taken of.
+    """
+
+    def __init__(self, flat: Tensor) -> None:
+        self.count = len(flat)
+        with torch.device("meta"):
+            shapes = [parameter.shape for parameter in Conv().parameters()]
+        parts = flat.detach().split([shape.numel() for shape in shapes], 1)
+        self.parameters = [
+            part.view(self.count, *shape).requires_grad_()
+            for part, shape in zip(parts, shapes, strict=True)
+        ]
+
+    def features(self, images: Tensor, layer: int) -> Tensor:
+        """Features of a layer before its ReLU, M×N×…, of images M×N×3×32×32 in [0, 1].
+
+        Each member sees a batch of its own.
+
+        Raises:
+            ConfigError: layer is not 1–5.
+        """
+        require_integer("layer", layer, 1, LAYERS)
+        x = self._convolution(images, 0)
+        if layer == 1:
+            return x
+        x = self._convolution(F.relu(F.max_pool2d(x.flatten(0, 1), 2)).unflatten(0, x.shape[:2]), 1)
+        if layer == 2:
+            return x
+        x = F.relu(F.max_pool2d(x.flatten(0, 1), 2)).unflatten(0, x.shape[:2]).flatten(2)
+        for i in range(2, layer):
+            weight, bias = self.parameters[2 * i], self.parameters[2 * i + 1]
+            x = torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
+            x = x if i == layer - 1 else F.relu(x)
         return x
 
-    @torch.no_grad()
-    def copy_to(self, members: Sequence[Conv]) -> None:
-        """Write the stacked parameters back into M members."""
-        for i, member in enumerate(members):
-            for name, parameter in member.named_parameters():
-                parameter.copy_(self.get_parameter(name.replace(".", "_"))[i])
+    def _convolution(self, x: Tensor, i: int) -> Tensor:
+        """M×N×C×H×W to M×N×C'×H'×W', as groups of one convolution."""
+        weight, bias = self.parameters[2 * i], self.parameters[2 * i + 1]
+        grouped = x.transpose(0, 1).flatten(1, 2)
+        out = F.conv2d(grouped, weight.flatten(0, 1), bias.flatten(), groups=self.count)
+        return out.unflatten(1, (self.count, -1)).transpose(0, 1)

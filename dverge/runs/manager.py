@@ -26,7 +26,7 @@ from dverge.runs.work import (
     execute,
 )
 from dverge.runs.workers import lower_priority, queue_of
-from dverge.training import VanillaConfig, resolve_device
+from dverge.training import TrainingConfig, config_from, resolve_device, with_start_digest
 
 CLOSE_WAIT = 10.0  # seconds; a batch is over in less
 
@@ -60,17 +60,19 @@ class RunManager:
         self._locks: dict[str, FileLock] = {}
         atexit.register(self.close)
 
-    def submit(self, config: VanillaConfig, name: str) -> str:
+    def submit(self, config: TrainingConfig, name: str) -> str:
         """Put a new run at the end of its device's queue; returns its id.
 
         Raises:
-            ConfigError: the name or device will not do.
+            ConfigError: the name, the device or the number of members will not do.
+            CheckpointError: the checkpoint to start from will not do.
             RunError: the folder cannot be written.
         """
         check_name(name)
         resolve_device(config.device)
+        config = with_start_digest(config, self._checkpoints_root)
         with self._lock, _written(f"the run cannot be put in {self.root}"):
-            folder = RunFolder.create(self.root, name, "vanilla", config.to_dict())
+            folder = RunFolder.create(self.root, name, str(config.method), config.to_dict())
             self._enqueue(folder)
         return folder.id
 
@@ -201,7 +203,8 @@ class RunManager:
 
     def _enqueue(self, folder: RunFolder) -> None:
         """Take the run's lock and put it in its device's queue; the manager's lock is held."""
-        device = queue_of(VanillaConfig.from_dict(folder.spec().config))
+        spec = folder.spec()
+        device = queue_of(config_from(spec.kind, spec.config))
         lock = folder.hold()
         try:
             status = folder.status()

@@ -24,9 +24,11 @@ from dverge.runs.records import RunState, Status
 from dverge.training import (
     EpochMetrics,
     StepMetrics,
-    VanillaConfig,
-    VanillaTraining,
+    Training,
+    TrainingConfig,
+    config_from,
     describe_device,
+    load_start,
     resolve_device,
 )
 
@@ -105,14 +107,16 @@ class _Session:
 
     def prepare(self, load_images: LoadImages) -> None:
         before = self.folder.status()
-        config = VanillaConfig.from_dict(self.folder.spec().config)
+        spec = self.folder.spec()
+        config = config_from(spec.kind, spec.config)
         device = resolve_device(config.device)
         self._tell(before.moved(RunState.RUNNING))
         train, validation = load_images(Split.TRAIN), load_images(Split.VALIDATION)
-        self.training = VanillaTraining(config, train, validation, device)
+        state = self.folder.load_state()
+        start = load_start(config, self.root) if state is None else None
+        self.training = Training(config, train, validation, device, start)
         self.data_digest = train.digest
         self.held_out = (load_images(Split.TEST), validation)
-        state = self.folder.load_state()
         if state is not None:
             self.training.load_state_dict(state["training"])
             self.elapsed_before = state["elapsed"]
@@ -147,7 +151,7 @@ class _Session:
         if wanted is not None:
             self._tell(self.status.moved(wanted, REASONS.get(wanted, "")))
             return
-        info = self._save_checkpoint()
+        info = self._save_checkpoint(self.folder.spec().name)
         self._tell(replace(self.status.moved(RunState.FINISHED), checkpoint=info.name))
         with contextlib.suppress(OSError):  # it only takes room from now on
             self.folder.drop_state()
@@ -169,7 +173,21 @@ class _Session:
         elif isinstance(metrics, EpochMetrics):
             self.folder.append_metrics({"kind": "epoch", **asdict(metrics)})
             self.status = replace(self.status, images_per_second=metrics.images_per_second)
+            every = self.training.config.snapshot_every
+            if every and metrics.epoch % every == 0 and metrics.epoch < self.training.config.epochs:
+                self._keep_snapshot(metrics.epoch)
             self._save_state()
+
+    def _keep_snapshot(self, epoch: int) -> None:
+        """Keep the members as a checkpoint, unless that was done before an interruption."""
+        name = snapshot_name(self.folder.spec().name, epoch)
+        folder = (self.root or checkpoints.checkpoints_folder()) / name
+        with contextlib.suppress(CheckpointError):  # there is none, or it is a broken one
+            before = checkpoints.load(folder).state_dict()
+            now = self.training.ensemble().state_dict()
+            if before.keys() == now.keys() and all(before[k].equal(now[k].cpu()) for k in now):
+                return
+        self._save_checkpoint(name)
 
     def _elapsed(self) -> float:
         return self.elapsed_before + time.perf_counter() - self.began
@@ -197,7 +215,8 @@ class _Session:
         state = {"training": self.training.state_dict(), "elapsed": self._elapsed()}
         self.folder.save_state(state)
 
-    def _save_checkpoint(self) -> checkpoints.CheckpointInfo:
+    def _save_checkpoint(self, name: str) -> checkpoints.CheckpointInfo:
+        """Keep the members as they are now under this name, or the next one that is free."""
         ensemble = self.training.ensemble()
         device = self.training.device
         results = [
@@ -209,14 +228,13 @@ class _Session:
             if row["kind"] == "epoch"
         ]
         config = self.training.config
-        name = self.folder.spec().name
         for candidate in [name, *(f"{name[:61]}-{i}" for i in range(2, 100))]:
             if (self.root or checkpoints.checkpoints_folder()).joinpath(candidate).exists():
                 continue
             return checkpoints.save(
                 candidate,
                 ensemble,
-                method="vanilla",
+                method=str(config.method),
                 root=self.root,
                 history=history,
                 seed=config.seed,
@@ -268,9 +286,15 @@ def _first_line(error: BaseException) -> str:
     return (str(error) or "no details").splitlines()[0]
 
 
-def new_run_name(config: VanillaConfig, taken: set[str]) -> str:
+def snapshot_name(run: str, epoch: int) -> str:
+    """The name of the checkpoint that a run leaves behind after an epoch."""
+    ending = f"-e{epoch}"
+    return run[: 64 - len(ending)] + ending
+
+
+def new_run_name(config: TrainingConfig, taken: set[str]) -> str:
     """A name that says what the run is, such as vanilla-3xconv-s0, not among those taken."""
-    base = f"vanilla-{config.members}xconv-s{config.seed}"
+    base = f"{config.method}-{config.members}xconv-s{config.seed}"
     for candidate in [base, *(f"{base}-{i}" for i in range(2, 1000))]:
         if candidate not in taken:
             return candidate

@@ -9,12 +9,12 @@ import threading
 
 import torch
 
-from dverge.training import VanillaConfig, resolve_device
+from dverge.training import TrainingConfig, resolve_device
 
 LOW_PRIORITY = 5  # niceness of worker threads, so that pages stay quick beside them
 
 
-def queue_of(config: VanillaConfig) -> str:
+def queue_of(config: TrainingConfig) -> str:
     """The name of the queue a run belongs in: one a physical device, however it is named.
 
     Raises:

@@ -1,29 +1,55 @@
 """Training: settings, and generators of metrics that whoever runs them may stop and resume."""
 
-from dverge.training.bench import BenchRow, bench_vanilla
+from dverge.training.bench import BenchRow, bench
 from dverge.training.config import (
-    PRESETS,
+    CONFIGS,
     TRAINING_IMAGES,
+    AdversarialConfig,
+    AdvtConfig,
+    Attacked,
+    Diversity,
+    DvergeAdvtConfig,
+    DvergeConfig,
+    LayerChoice,
+    Method,
     Schedule,
+    StartedConfig,
+    TrainingConfig,
     VanillaConfig,
-    describe_device,
-    resolve_device,
+    config_from,
 )
+from dverge.training.devices import describe_device, resolve_device
 from dverge.training.estimate import measure_batch_seconds, total_batches
-from dverge.training.vanilla import EpochMetrics, StepMetrics, VanillaTraining
+from dverge.training.presets import PRESETS
+from dverge.training.start import load_start, with_start_digest
+from dverge.training.trainer import EpochMetrics, StepMetrics, Training
 
 __all__ = [
+    "CONFIGS",
     "PRESETS",
     "TRAINING_IMAGES",
+    "AdversarialConfig",
+    "AdvtConfig",
+    "Attacked",
     "BenchRow",
+    "Diversity",
+    "DvergeAdvtConfig",
+    "DvergeConfig",
     "EpochMetrics",
+    "LayerChoice",
+    "Method",
     "Schedule",
+    "StartedConfig",
     "StepMetrics",
+    "Training",
+    "TrainingConfig",
     "VanillaConfig",
-    "VanillaTraining",
-    "bench_vanilla",
+    "bench",
+    "config_from",
     "describe_device",
+    "load_start",
     "measure_batch_seconds",
     "resolve_device",
     "total_batches",
+    "with_start_digest",
 ]

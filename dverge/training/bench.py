@@ -1,35 +1,51 @@
-"""Which way of stepping several members is faster here: both on the same work, in turn."""
+"""How much faster the engine of a device is than the plain loop: both on the same work, in turn."""
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 
 from dverge.data import Split, Stream, load
-from dverge.models import seeded_conv
-from dverge.training.engines import Engine, Sequential, Stacked
+from dverge.models import LAYERS, seeded_conv
+from dverge.training.config import (
+    AdvtConfig,
+    DvergeAdvtConfig,
+    DvergeConfig,
+    LayerChoice,
+    Method,
+    TrainingConfig,
+    VanillaConfig,
+)
+from dverge.training.objective import streams
+from dverge.training.plain import PlainLoop
+from dverge.training.trainer import Training
 
-MEMBERS, BATCH_SIZE = 3, 32
-ROUNDS, STEPS = 7, 30
+ROUNDS = 7
+ROUND_SECONDS = 0.5  # that a round of the plain loop takes at least
 
 
 @dataclass(frozen=True)
 class BenchRow:
-    """Milliseconds a training step of three members at batch 32; the ratio is plain / engine.
+    """Milliseconds an iteration of three members at batch 32 takes; the ratio is plain / engine.
 
     Attributes:
-        method: what is trained.
+        method: what is trained, with the report's settings.
+        layer: that is distilled from, None where nothing is.
         device, threads: where, and PyTorch's number of CPU threads.
-        plain_ms, engine_ms: medians over the rounds, one after the other and stacked.
-        ratio: median of the rounds' ratios; above 1, stacked is faster.
+        plain_ms, engine_ms: medians over the rounds, of the plain loop and the fast engine.
+        ratio: median of the rounds' ratios.
         ratio_low, ratio_high: the smallest and largest of them.
+        images_per_second: of all members, by the engine.
     """
 
     method: str
+    layer: int | None
     device: str
     threads: int
     plain_ms: float
@@ -37,45 +53,82 @@ class BenchRow:
     ratio: float
     ratio_low: float
     ratio_high: float
+    images_per_second: float
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
         return asdict(self)
 
 
-def bench_vanilla(device: torch.device) -> BenchRow:
-    """Time the sequential and the stacked engine in alternating rounds on the bundled sample."""
-    images = load(Split.SAMPLE).to(device)
-    streams = [Stream(images, BATCH_SIZE, 0, f"member-{i}") for i in range(MEMBERS)]
-    batches = [stream.epoch(0) for stream in streams]
-    work = list(zip(*batches, strict=True))[:STEPS]
-    engines: list[Engine] = []
-    for kind in (Sequential, Stacked):
-        members = [seeded_conv(i).to(device) for i in range(MEMBERS)]
-        engines.append(kind(members, momentum=0.9, weight_decay=0.0))
+def bench(device: torch.device, methods: tuple[Method, ...] = tuple(Method)) -> Iterator[BenchRow]:
+    """Time each method, and each layer of those that distil, on the bundled sample."""
+    if Method.VANILLA in methods:
+        yield _row(VanillaConfig(training_images=1000), None, device)
+    if Method.ADVT in methods:
+        yield _row(AdvtConfig(training_images=1000), None, device)
+    for config in (DvergeConfig(training_images=1000), DvergeAdvtConfig(training_images=1000)):
+        if config.method in methods:
+            for layer in range(1, LAYERS + 1):
+                fixed = replace(config, layer=LayerChoice(str(layer)))
+                yield _row(fixed, layer, device)
 
-    def milliseconds(engine: Engine) -> float:
-        _wait(device)
-        began = time.perf_counter()
-        for step in work:
-            engine.step(step, learning_rate=1e-3)
-        _wait(device)
-        return 1000 * (time.perf_counter() - began) / len(work)
 
-    for engine in engines:
-        milliseconds(engine)  # warm up
-    rounds = [(milliseconds(engines[0]), milliseconds(engines[1])) for _ in range(ROUNDS)]
-    ratios = [plain / stacked for plain, stacked in rounds]
+def _row(config: TrainingConfig, layer: int | None, device: torch.device) -> BenchRow:
+    plain, fast = _plain_steps(config, layer or 0, device), _fast_steps(config, device)
+    _milliseconds(plain, 2, device)  # warm up
+    _milliseconds(fast, 20, device)
+    steps = 1 + int(1000 * ROUND_SECONDS / _milliseconds(plain, 2, device))
+    rounds = [
+        (_milliseconds(plain, steps, device), _milliseconds(fast, steps, device))
+        for _ in range(ROUNDS)
+    ]
+    ratios = [slow / quick for slow, quick in rounds]
+    engine_ms = statistics.median(quick for _, quick in rounds)
     return BenchRow(
-        "vanilla",
-        str(device),
-        torch.get_num_threads(),
-        statistics.median(plain for plain, _ in rounds),
-        statistics.median(stacked for _, stacked in rounds),
-        statistics.median(ratios),
-        min(ratios),
-        max(ratios),
+        method=str(config.method),
+        layer=layer,
+        device=str(device),
+        threads=torch.get_num_threads(),
+        plain_ms=statistics.median(slow for slow, _ in rounds),
+        engine_ms=engine_ms,
+        ratio=statistics.median(ratios),
+        ratio_low=min(ratios),
+        ratio_high=max(ratios),
+        images_per_second=1000 * config.batch_size * config.members / engine_ms,
     )
+
+
+def _plain_steps(config: TrainingConfig, layer: int, device: torch.device) -> Callable[[], object]:
+    """One iteration of the plain loop a call."""
+    images = load(Split.SAMPLE).to(device)
+    members = [seeded_conv(i).to(device) for i in range(config.members)]
+    loop = PlainLoop(members, config)
+
+    def batches() -> Iterator[Any]:
+        names = streams(config)
+        for epoch in itertools.count():
+            each = [Stream(images, config.batch_size, 0, name).epoch(epoch) for name in names]
+            yield from zip(*each, strict=True)
+
+    supply = batches()
+    return lambda: loop.step(next(supply), layer, config.learning_rate)
+
+
+def _fast_steps(config: TrainingConfig, device: torch.device) -> Callable[[], object]:
+    """One iteration of the real training a call."""
+    images = load(Split.SAMPLE)
+    endless = replace(config, epochs=1000)
+    steps = Training(endless, images, images.subset(slice(1)), device).run()
+    return lambda: next(steps)
+
+
+def _milliseconds(step: Callable[[], object], count: int, device: torch.device) -> float:
+    _wait(device)
+    began = time.perf_counter()
+    for _ in range(count):
+        step()
+    _wait(device)
+    return 1000 * (time.perf_counter() - began) / count
 
 
 def _wait(device: torch.device) -> None:

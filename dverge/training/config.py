@@ -1,25 +1,26 @@
-"""Settings of a vanilla pretraining, its presets, and devices."""
+"""Settings of the trainings, one class a method."""
 
 from __future__ import annotations
 
 import enum
-import re
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, ClassVar, Self
 
-import torch
-
+from dverge.attacks import AttackConfig, Norm
 from dverge.data import Augmentation
 from dverge.errors import ConfigError, require, require_choice, require_integer, require_number
+from dverge.training.devices import check_device_name
 
 TRAINING_IMAGES = 48_976  # all but the 1,024 validation images
-DEVICE_NAME = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?")
 
 
-def check_device_name(name: str) -> None:
-    """Raise ConfigError unless this can be a device's name, be that device here or not."""
-    known = isinstance(name, str) and DEVICE_NAME.fullmatch(name) is not None
-    require(known, "device", name, "auto, cpu, cuda or cuda:N")
+class Method(enum.StrEnum):
+    """How an ensemble is trained."""
+
+    VANILLA = "vanilla"
+    DVERGE = "dverge"
+    DVERGE_ADVT = "dverge-advt"
+    ADVT = "advt"
 
 
 class Schedule(enum.StrEnum):
@@ -30,9 +31,40 @@ class Schedule(enum.StrEnum):
     STEPS = "steps"  # a tenth after half of the epochs, a hundredth after three quarters
 
 
-@dataclass(frozen=True)
-class VanillaConfig:
-    """A vanilla pretraining; the defaults are the report's recipe (section 3.1).
+class LayerChoice(enum.StrEnum):
+    """Where the features to distil are taken from: drawn anew each epoch or batch, or fixed."""
+
+    EPOCH = "epoch"
+    BATCH = "batch"
+    LAYER_1 = "1"
+    LAYER_2 = "2"
+    LAYER_3 = "3"
+    LAYER_4 = "4"
+    LAYER_5 = "5"
+
+    @property
+    def fixed(self) -> int | None:
+        """The layer, if it is a fixed one."""
+        return int(self) if self.isdigit() else None
+
+
+class Diversity(enum.StrEnum):
+    """How the members' vulnerabilities are driven apart."""
+
+    EQ4 = "eq4"  # each member learns the sources' labels on the others' distilled features
+    EQ3 = "eq3"  # each member unlearns the targets' labels there; may diverge
+
+
+class Attacked(enum.StrEnum):
+    """What the adversarial examples of adversarial training are made against."""
+
+    MEMBERS = "members"
+    MIXTURE = "mixture"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """What all trainings have; the defaults are the report's (section 3.1).
 
     Attributes:
         members: classifiers trained side by side, 1 to 16.
@@ -43,13 +75,16 @@ class VanillaConfig:
         weight_decay: L2 penalty, 0 to 1.
         schedule: course of the learning rate.
         augmentation: random crops and flips of the training images, or none.
-        seed: of the initial weights and of each member's order of images.
+        seed: of all that is random.
         device: auto (CUDA if there is one), cpu, cuda or cuda:N.
         training_images: how many of the 48,976 are used, the first ones.
+        snapshot_every: epochs after which the members are kept as a checkpoint, 0 for never.
 
     Raises:
         ConfigError: a value is outside its range.
     """
+
+    method: ClassVar[Method]
 
     members: int = 3
     epochs: int = 30
@@ -62,6 +97,7 @@ class VanillaConfig:
     seed: int = 0
     device: str = "auto"
     training_images: int = TRAINING_IMAGES
+    snapshot_every: int = 0
 
     def __post_init__(self) -> None:
         require_integer("members", self.members, 1, 16)
@@ -72,18 +108,17 @@ class VanillaConfig:
         require_number("momentum", self.momentum, 0, 0.999)
         require_number("weight_decay", self.weight_decay, 0, 1)
         require_integer("seed", self.seed, 0, 2**31 - 1)
+        require_integer("snapshot_every", self.snapshot_every, 0, 1000)
         check_device_name(self.device)
-        # A config read from JSON holds the enums' bare values.
-        object.__setattr__(self, "schedule", require_choice(Schedule, "schedule", self.schedule))
-        augmentation = require_choice(Augmentation, "augmentation", self.augmentation)
-        object.__setattr__(self, "augmentation", augmentation)
+        self._choose(Schedule, "schedule")
+        self._choose(Augmentation, "augmentation")
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> VanillaConfig:
+    def from_dict(cls, values: dict[str, Any]) -> Self:
         """The inverse of to_dict.
 
         Raises:
@@ -94,35 +129,176 @@ class VanillaConfig:
             raise ConfigError(f"training config has unknown fields: {', '.join(sorted(unknown))}.")
         return cls(**values)
 
+    def _choose(self, kind: type[enum.StrEnum], name: str) -> None:
+        """Make a field its enum's member: a config read from JSON holds the bare value."""
+        object.__setattr__(self, name, require_choice(kind, name, getattr(self, name)))
 
-PRESETS: dict[str, VanillaConfig] = {
-    "report": VanillaConfig(),
-    "quick": VanillaConfig(
-        epochs=5, training_images=10_000, learning_rate=3e-2, schedule=Schedule.COSINE
-    ),
+
+@dataclass(frozen=True, kw_only=True)
+class VanillaConfig(TrainingConfig):
+    """Members trained independently on clean images."""
+
+    method = Method.VANILLA
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartedConfig(TrainingConfig):
+    """A training of members that there may be already.
+
+    Attributes:
+        start: name or folder of the checkpoint whose first members it goes on from; "" for
+            fresh ones.
+        start_digest: of that checkpoint's weights; "" if any will do.
+    """
+
+    start: str = ""
+    start_digest: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("start", "start_digest"):
+            require(isinstance(getattr(self, name), str), name, getattr(self, name), "a text")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdversarialConfig(TrainingConfig):
+    """Cross-entropy on L-inf PGD examples, made anew for each batch.
+
+    Attributes:
+        adv_eps: budget, 0 to 1.
+        adv_step_size: 0 to 1.
+        adv_steps: 1 to 1,000.
+        adv_random_start: begin at a point drawn uniformly from the ball.
+    """
+
+    adv_eps: float = 0.03
+    adv_step_size: float = 0.007
+    adv_steps: int = 10
+    adv_random_start: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_number("adv_eps", self.adv_eps, 0, 1)
+        require_number("adv_step_size", self.adv_step_size, 0, 1)
+        require_integer("adv_steps", self.adv_steps, 1, 1000)
+        flag = isinstance(self.adv_random_start, bool)
+        require(flag, "adv_random_start", self.adv_random_start, "true or false")
+
+    @property
+    def pgd(self) -> AttackConfig:
+        """The attack; its random start is drawn by the training."""
+        return AttackConfig(Norm.LINF, self.adv_eps, self.adv_step_size, self.adv_steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DvergeConfig(StartedConfig):
+    """DVERGE (Algorithm 1); the defaults are the report's settings (section 3.2).
+
+    Attributes:
+        members: 2 to 8.
+        alpha: coefficient of the diversity loss, 0 to 100.
+        clean_weight: of the cross-entropy on clean targets, 0 to 100: 0 is Algorithm 1 and what
+            made the report's tables, 1 is Eq. 4 as printed.
+        layer: where features are taken from.
+        distill_eps, distill_step_size: of Eq. 1, L-inf, 0 to 1.
+        distill_steps: of Eq. 1, 1 to 1,000.
+        distill_momentum: 0 to 1 of the L1-normalised gradients before; 1 is the original
+            authors' setting, 0 the report's.
+        distill_random_start: begin at a point drawn uniformly from the ball.
+        diversity: Eq. 4, or, as an experiment, Eq. 3 with its metric of Eq. 2.
+        cap: with Eq. 3, no image's cross-entropy is raised above this many nats; 0 for no cap.
+    """
+
+    method = Method.DVERGE
+
+    epochs: int = 200
+    alpha: float = 1.0
+    clean_weight: float = 0.0
+    layer: LayerChoice = LayerChoice.EPOCH
+    distill_eps: float = 0.07
+    distill_step_size: float = 0.007
+    distill_steps: int = 10
+    distill_momentum: float = 0.0
+    distill_random_start: bool = False
+    diversity: Diversity = Diversity.EQ4
+    cap: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_integer("members", self.members, 2, 8)
+        require_number("alpha", self.alpha, 0, 100)
+        require_number("clean_weight", self.clean_weight, 0, 100)
+        self._choose(LayerChoice, "layer")
+        require_number("distill_eps", self.distill_eps, 0, 1)
+        require_number("distill_step_size", self.distill_step_size, 0, 1)
+        require_integer("distill_steps", self.distill_steps, 1, 1000)
+        require_number("distill_momentum", self.distill_momentum, 0, 1)
+        flag = isinstance(self.distill_random_start, bool)
+        require(flag, "distill_random_start", self.distill_random_start, "true or false")
+        self._choose(Diversity, "diversity")
+        require_number("cap", self.cap, 0, 1000)
+
+    @property
+    def distillation(self) -> AttackConfig:
+        """The descent of Eq. 1; its random start is drawn by the training."""
+        return AttackConfig(
+            Norm.LINF,
+            self.distill_eps,
+            self.distill_step_size,
+            self.distill_steps,
+            momentum=self.distill_momentum,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DvergeAdvtConfig(AdversarialConfig, DvergeConfig):
+    """DVERGE with each member's own adversarial examples of the sources (report, section 4).
+
+    Attributes:
+        adv_weight: of the cross-entropy on adversarial examples, 0 to 100.
+    """
+
+    method = Method.DVERGE_ADVT
+
+    epochs: int = 50
+    adv_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_number("adv_weight", self.adv_weight, 0, 100)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdvtConfig(AdversarialConfig, StartedConfig):
+    """Adversarial training alone (Madry et al. 2018): the baseline of DVERGE+AdvT.
+
+    Attributes:
+        attacked: each member's own examples on a stream of images of its own, so that members
+            are independent; or the mixture's examples, which all members learn.
+        clean_weight: of the cross-entropy on the clean images, 0 to 100.
+    """
+
+    method = Method.ADVT
+
+    epochs: int = 50
+    attacked: Attacked = Attacked.MEMBERS
+    clean_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._choose(Attacked, "attacked")
+        require_number("clean_weight", self.clean_weight, 0, 100)
+
+
+CONFIGS: dict[Method, type[TrainingConfig]] = {
+    config.method: config for config in (VanillaConfig, DvergeConfig, DvergeAdvtConfig, AdvtConfig)
 }
 
 
-def resolve_device(name: str) -> torch.device:
-    """The device of that name; "auto" is CUDA where there is one, else the CPU.
+def config_from(method: str, values: dict[str, Any]) -> TrainingConfig:
+    """The config of a method with these values.
 
     Raises:
-        ConfigError: the name is no device's, or that device is not on this machine.
+        ConfigError: there is no such method or field, or a value is outside its range.
     """
-    check_device_name(name)
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(
-            f"device is {name!r}, but this machine has {torch.cuda.device_count()} CUDA devices; "
-            "choose auto or cpu."
-        )
-    return device
-
-
-def describe_device(device: torch.device) -> str:
-    """The device in words: the GPU's name, or the CPU with its number of threads."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads"
+    return CONFIGS[require_choice(Method, "method", method)].from_dict(values)

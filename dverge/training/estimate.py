@@ -6,22 +6,24 @@ import dataclasses
 import itertools
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
 from dverge.data import ImageSet
-from dverge.training.config import VanillaConfig, resolve_device
-from dverge.training.vanilla import VanillaTraining
+from dverge.training.config import DvergeConfig, LayerChoice, TrainingConfig
+from dverge.training.devices import resolve_device
+from dverge.training.trainer import Training
 
 WARM_UP, MEASURED = 5, 20  # batches
 ENOUGH = 2.0  # seconds after which no further batch is begun, of either
 
 
-def measure_batch_seconds(config: VanillaConfig, images: ImageSet) -> float:
-    """Seconds one batch of all members takes on the config's device.
+def measure_batch_seconds(config: TrainingConfig, images: ImageSet) -> float:
+    """Seconds one batch of all members takes on the config's device, over all layers drawn.
 
     Args:
-        config: only members, batch size, augmentation and device matter.
+        config: what it starts from does not matter, nor do number of epochs and seed.
         images: any images; they are repeated to fill the batches.
 
     Raises:
@@ -31,13 +33,16 @@ def measure_batch_seconds(config: VanillaConfig, images: ImageSet) -> float:
     count = min(config.batch_size * (WARM_UP + MEASURED), config.training_images)
     repeated = images.subset(torch.arange(count) % len(images))
     # The smallest rate, so that nothing diverges while it is timed.
-    short = dataclasses.replace(config, training_images=count, epochs=1000, learning_rate=1e-8)
-    steps = VanillaTraining(short, repeated, images.subset(slice(1)), device).run()
+    changes: dict[str, Any] = {"training_images": count, "epochs": 1000, "learning_rate": 1e-8}
+    if isinstance(config, DvergeConfig) and config.layer is LayerChoice.EPOCH:
+        changes["layer"] = LayerChoice.BATCH
+    short = dataclasses.replace(config, **changes)
+    steps = Training(short, repeated, images.subset(slice(1)), device).run()
     _seconds_each(steps, WARM_UP, device)
     return _seconds_each(steps, MEASURED, device)
 
 
-def total_batches(config: VanillaConfig) -> int:
+def total_batches(config: TrainingConfig) -> int:
     """Batches of the whole training."""
     return config.epochs * -(-config.training_images // config.batch_size)
 

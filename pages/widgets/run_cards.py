@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import streamlit as st
 
-from dverge.charts import QUANTITIES, curve_frame, ensemble_colour, run_curves, smooth
+from dverge.charts import (
+    TRAIN_LOSS,
+    curve_frame,
+    ensemble_colour,
+    layer_frame,
+    method_title,
+    quantities,
+    run_curves,
+    smooth,
+)
 from dverge.errors import DvergeError
 from dverge.runs import RunState, RunView
+from dverge.training import LayerChoice
 from pages.widgets.messages import errors_as_messages, show_error
 from pages.widgets.resources import run_manager, run_metrics
 from pages.widgets.words import duration
@@ -31,6 +42,8 @@ def show_run(view: RunView, log: bool, span: int) -> None:
     """A run's card: state, progress, buttons, curves. Its height does not change as it goes on."""
     with st.container(border=True, key=f"run-{view.id}"), errors_as_messages():
         _head(view)
+        if (refusal := st.session_state.get(_refusal_key(view.id))) is not None:
+            show_error(refusal)
         status = view.status
         st.progress(min(1.0, status.progress), text=progress_words(view))
         if status.message:
@@ -65,6 +78,7 @@ def state_badge(state: RunState) -> str:
 def _head(view: RunView) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{view.spec.name}** &nbsp; {state_badge(view.status.state)}")
+        st.caption(method_title(view.spec.kind))
         st.space("stretch")
         if view.elsewhere:
             st.caption("Another process works on it.")
@@ -82,22 +96,50 @@ def _buttons(view: RunView) -> None:
 
 
 def _button(view: RunView, title: str, icon: str, action: Callable[[str], None]) -> None:
-    if st.button(title, icon=icon, key=f"{title}-{view.id}"):
-        try:
-            action(view.id)
-        except DvergeError as error:
-            show_error(error)
-            return
-        st.rerun()
+    """A button whose action is a callback: a click is not lost where a rerun is under way."""
+    st.button(title, icon=icon, key=f"{title}-{view.id}", on_click=_act, args=(view.id, action))
+
+
+def _act(run_id: str, action: Callable[[str], None]) -> None:
+    st.session_state.pop(_refusal_key(run_id), None)
+    try:
+        action(run_id)
+    except DvergeError as error:
+        st.session_state[_refusal_key(run_id)] = error
+
+
+def _refusal_key(run_id: str) -> str:
+    return f"refused-{run_id}"
 
 
 def _curves(view: RunView, log: bool, span: int) -> None:
-    frame = smooth(curve_frame(run_metrics(view)), span)
+    rows, config = run_metrics(view), view.spec.config
     colour = ensemble_colour(view.spec.name, view.spec.kind)
-    with st.grid(3, min_column_width=240):
-        for quantity in QUANTITIES:
+    show_curves(rows, config, colour, config["epochs"], log, span, f"curve-{view.id}")
+
+
+def show_curves(
+    rows: list[dict[str, Any]],
+    config: dict[str, Any],
+    colour: str,
+    epochs: int,
+    log: bool,
+    span: int,
+    key: str,
+) -> None:
+    """All quantities of one training side by side."""
+    frame, layers = smooth(curve_frame(rows), span), layer_frame(rows)
+    shown = quantities(frame)
+    with st.grid(len(shown), min_column_width=240):
+        for quantity in shown:
+            strip = layers if quantity == TRAIN_LOSS else None
             st.altair_chart(
-                run_curves(frame, quantity, colour, view.spec.config["epochs"], log),
-                key=f"curve-{view.id}-{quantity}",
-                alt=f"{quantity} of {view.spec.name} against epochs",
+                run_curves(frame, quantity, colour, epochs, log, strip),
+                key=f"{key}-{quantity}",
+                alt=f"{quantity} against epochs",
             )
+    if config.get("layer", LayerChoice.BATCH) != LayerChoice.BATCH:
+        st.caption(
+            "The strip under the training loss: which layer each epoch distilled from, 1 dark to "
+            "5 bright."
+        )

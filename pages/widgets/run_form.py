@@ -1,33 +1,55 @@
-"""The form that starts a training: presets, fields, an estimate, and the button."""
+"""The form that starts a training: method, presets, fields, an estimate, and the button."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import Any
 
 import streamlit as st
-import torch
 
 from dverge import checkpoints
-from dverge.data import Augmentation, Split, full_data_available, load
-from dverge.errors import ConfigError, DvergeError
+from dverge.charts import method_title
+from dverge.data import Split, full_data_available, load
+from dverge.errors import DvergeError
 from dverge.runs import new_run_name
 from dverge.training import (
+    CONFIGS,
     PRESETS,
-    TRAINING_IMAGES,
-    Schedule,
-    VanillaConfig,
+    Method,
+    StartedConfig,
+    TrainingConfig,
+    config_from,
     describe_device,
+    load_start,
     measure_batch_seconds,
     resolve_device,
     total_batches,
 )
 from pages.widgets.messages import errors_as_messages, show_error
 from pages.widgets.resources import run_manager
+from pages.widgets.training_fields import field_key, fill, further_fields, main_fields
 from pages.widgets.words import duration
 
-PRESET_TITLES = {"report": "The report's recipe", "quick": "Quick demo"}
-FIELD_KEYS = {field.name: f"new-{field.name}" for field in dataclasses.fields(VanillaConfig)}
+METHOD_HELP = {
+    Method.VANILLA: "Submodels trained independently on clean images.",
+    Method.DVERGE: "Submodels whose vulnerabilities are driven apart: each learns to see through "
+    "what fools the others. No adversarial examples are needed.",
+    Method.DVERGE_ADVT: "DVERGE, and each submodel also learns adversarial examples of its own.",
+    Method.ADVT: "Adversarial training alone: what DVERGE+AdvT must be compared with.",
+}
+PRESET_TITLES = {
+    "report": "The report's recipe",
+    "quick": "Quick demo",
+    "eq4": "Eq. 4 as printed",
+    "authors": "Original authors'",
+    "eq3": "Eq. 3, experimental",
+    "mixture": "Attack the mixture",
+}
+PRESET_HELP = (
+    "The report's recipe where it has one. The quick demo: 5 epochs on 10,000 images, enough to "
+    "see an effect."
+)
 
 
 def run_form() -> None:
@@ -40,165 +62,86 @@ def run_form() -> None:
         )
         st.page_link("pages/home.py", label="Get CIFAR-10", icon=":material/arrow_forward:")
         return
-    if FIELD_KEYS["members"] not in st.session_state:
-        _fill("report")
-    st.segmented_control(
-        "Preset",
-        list(PRESETS),
-        default="report",
-        required=True,
-        format_func=PRESET_TITLES.__getitem__,
-        key="new-preset",
-        on_change=lambda: _fill(st.session_state["new-preset"]),
-        help="The report's recipe: 3 submodels, 30 epochs on all images. The quick demo: "
-        "5 epochs on 10,000 images.",
-    )
-    values = _fields()
+    method = _method()
+    _preset(method)
+    values = main_fields(method)
+    with st.expander("More settings"):
+        values |= further_fields(method)
     place = st.container(height=36, border=False)
     with errors_as_messages():
         config = None
         try:
-            config = VanillaConfig(**values)
-        except ConfigError as error:
+            config = CONFIGS[method](**values)
+            load_start(config)
+        except DvergeError as error:
             show_error(error)
+            config = None
         _start(config)
         if config is not None:
             with place:  # last, because it takes a moment
                 st.caption(_estimate(config))
 
 
-def _fill(preset: str) -> None:
-    """Put a preset's values into the fields."""
-    for name, value in PRESETS[preset].to_dict().items():
-        st.session_state[FIELD_KEYS[name]] = value
-
-
-def _fields() -> dict[str, Any]:
-    """The config's fields, with the limits that VanillaConfig checks."""
-    main = _main_fields(FIELD_KEYS)
-    with st.expander("More settings"), st.grid(4, min_column_width=170):
-        return main | _data_fields(FIELD_KEYS) | _optimiser_fields(FIELD_KEYS)
-
-
-def _main_fields(key: dict[str, str]) -> dict[str, Any]:
-    with st.grid(4, min_column_width=170):
-        members = st.number_input(
-            "Submodels", 1, 16, key=key["members"], help="Classifiers trained side by side."
-        )
-        epochs = st.number_input(
-            "Epochs", 1, 1000, key=key["epochs"], help="Passes over the training images."
-        )
-        learning_rate = st.number_input(
-            "Learning rate",
-            1e-6,
-            10.0,
-            step=0.001,
-            format="%.4g",
-            key=key["learning_rate"],
-            help="Of SGD. The report found 0.001 right, 0.01 too large, 0.0001 too small.",
-        )
-        seed = st.number_input(
-            "Seed", 0, 2**31 - 1, key=key["seed"], help="Of initial weights and image order."
-        )
-    return {
-        "members": members,
-        "epochs": epochs,
-        "learning_rate": learning_rate,
-        "seed": seed,
-    }
-
-
-def _data_fields(key: dict[str, str]) -> dict[str, Any]:
-    training_images = st.number_input(
-        "Training images",
-        1,
-        TRAINING_IMAGES,
-        step=1000,
-        key=key["training_images"],
-        help="The first so many of the 48,976; the other 1,024 are for validation.",
+def _method() -> Method:
+    st.session_state.setdefault("new-method", Method.VANILLA)
+    st.segmented_control(
+        "Method",
+        list(Method),
+        required=True,
+        format_func=method_title,
+        key="new-method",
+        on_change=_begin_anew,
     )
-    batch_size = st.number_input(
-        "Batch size",
-        1,
-        TRAINING_IMAGES,
-        key=key["batch_size"],
-        help="Images a step; at most the number of training images.",
-    )
-    augmentation = st.selectbox(
-        "Augmentation",
-        list(Augmentation),
-        key=key["augmentation"],
-        help="crop-flip shifts each training image by up to 4 pixels and mirrors half of them.",
-    )
-    return {
-        "training_images": training_images,
-        "batch_size": batch_size,
-        "augmentation": augmentation,
-    }
+    method = Method(st.session_state["new-method"])
+    st.caption(METHOD_HELP[method])
+    return method
 
 
-def _optimiser_fields(key: dict[str, str]) -> dict[str, Any]:
-    momentum = st.number_input(
-        "Momentum", 0.0, 0.999, step=0.05, format="%.3g", key=key["momentum"], help="Of SGD."
-    )
-    weight_decay = st.number_input(
-        "Weight decay",
-        0.0,
-        1.0,
-        step=1e-4,
-        format="%.4g",
-        key=key["weight_decay"],
-        help="L2 penalty on the weights.",
-    )
-    schedule = st.selectbox(
-        "Schedule",
-        list(Schedule),
-        key=key["schedule"],
-        help="Of the learning rate: constant, falling along a cosine to 0, or divided by 10 "
-        "at half and again at three quarters.",
-    )
-    device = st.selectbox(
-        "Device", _devices(), key=key["device"], help="auto takes a GPU if there is one."
-    )
-    return {
-        "momentum": momentum,
-        "weight_decay": weight_decay,
-        "schedule": schedule,
-        "device": device,
-    }
+def _begin_anew() -> None:
+    """After a change of method: its first preset."""
+    st.session_state["new-preset"] = "report"
+    fill(PRESETS[Method(st.session_state["new-method"])]["report"])
 
 
-def _devices() -> list[str]:
-    return ["auto", "cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+def _preset(method: Method) -> None:
+    if field_key("members") not in st.session_state:
+        fill(PRESETS[method]["report"])
+    st.session_state.setdefault("new-preset", "report")
+    st.segmented_control(
+        "Preset",
+        list(PRESETS[method]),
+        required=True,
+        format_func=PRESET_TITLES.__getitem__,
+        key="new-preset",
+        on_change=lambda: fill(PRESETS[method][st.session_state["new-preset"]]),
+        help=PRESET_HELP,
+    )
 
 
-def _estimate(config: VanillaConfig) -> str:
+def _estimate(config: TrainingConfig) -> str:
     """The time the run will take here, from a few real batches."""
     device = resolve_device(config.device)
     busy = any(view.status.state.active for view in run_manager().views())
-    seconds = _batch_seconds(
-        config.members, config.batch_size, config.augmentation, str(device), busy
-    )
+    timed: dict[str, Any] = {"epochs": 1, "seed": 0, "learning_rate": 1e-3, "device": str(device)}
+    if isinstance(config, StartedConfig):
+        timed |= {"start": ""}
+    alike = dataclasses.replace(config, **timed)
+    seconds = _batch_seconds(str(config.method), json.dumps(alike.to_dict()), busy)
     total = duration(seconds * total_batches(config))
-    name = describe_device(device)
     beside = " beside the run that is going on" if busy else ""
     return (
-        f":material/timer: About **{total}** on {name}, measured{beside}: "
+        f":material/timer: About **{total}** on {describe_device(device)}, measured{beside}: "
         f"{1000 * seconds:.1f} ms a batch of {config.batch_size} for {config.members} submodels."
     )
 
 
 @st.cache_data(max_entries=64, ttl=600, show_spinner="Timing a few batches")
-def _batch_seconds(
-    members: int, batch_size: int, augmentation: Augmentation, device: str, busy: bool
-) -> float:
-    config = VanillaConfig(
-        members=members, batch_size=batch_size, augmentation=augmentation, device=device
-    )
-    return measure_batch_seconds(config, load(Split.SAMPLE))
+def _batch_seconds(method: str, config: str, busy: bool) -> float:
+    values: dict[str, Any] = json.loads(config)
+    return measure_batch_seconds(config_from(method, values), load(Split.SAMPLE))
 
 
-def _start(config: VanillaConfig | None) -> None:
+def _start(config: TrainingConfig | None) -> None:
     """The name and the button."""
     taken = {info.name for info in checkpoints.list_all()[0]}
     taken |= {view.spec.name for view in run_manager().views()}

@@ -16,7 +16,7 @@ from dverge.charts import (
     compared_frame,
     curve_frame,
     ensemble_colour,
-    run_curves,
+    method_title,
     smooth,
 )
 from dverge.checkpoints import CheckpointInfo, read_history
@@ -24,6 +24,8 @@ from dverge.errors import DvergeError
 from dverge.runs import RunState, RunView
 from pages.widgets.messages import show_error
 from pages.widgets.resources import run_manager, run_metrics
+from pages.widgets.run_cards import show_curves
+from pages.widgets.training_fields import title_of, words_of
 from pages.widgets.words import duration
 
 MOST_COMPARED = 8
@@ -134,6 +136,7 @@ def _table(trainings: list[Training]) -> pd.DataFrame:
         rows.append(
             {
                 "Name": training.name,
+                "Method": method_title(training.method),
                 "State": training.state,
                 "Best accuracy": best.get("accuracy"),
                 "at epoch": best.get("accuracy_epoch"),
@@ -158,25 +161,60 @@ def _curves(trainings: list[Training]) -> pd.DataFrame:
 
 
 def _show_curves(trainings: list[Training], log: bool, span: int) -> None:
-    """One training in full, or several laid over each other."""
-    colours = {each.name: ensemble_colour(each.name, each.method) for each in trainings}
-    frames = {each.name: curve_frame(each.rows) for each in trainings}
-    alone = trainings[0] if len(trainings) == 1 else None
-    frame = smooth(frames[alone.name] if alone else compared_frame(frames), span)
+    """One training in full, or several laid over each other with what they differ in."""
+    if len(trainings) == 1:
+        (alone,) = trainings
+        colour = ensemble_colour(alone.name, alone.method)
+        show_curves(alone.rows, alone.config, colour, alone.epochs, log, span, "compared")
+        return
+    labelled = dict(zip(distinct([each.name for each in trainings]), trainings, strict=True))
+    colours = {label: ensemble_colour(label, each.method) for label, each in labelled.items()}
+    frames = {label: curve_frame(each.rows) for label, each in labelled.items()}
+    frame = smooth(compared_frame(frames), span)
     with st.grid(3, min_column_width=260):
         for quantity in QUANTITIES:
-            if alone:
-                epochs = alone.epochs
-                chart = run_curves(frame, quantity, colours[alone.name], epochs, log)
-            else:
-                chart = compared_curves(frame, quantity, colours, log)
             st.altair_chart(
-                chart,
+                compared_curves(frame, quantity, colours, log),
                 key=f"compared-{quantity}",
                 alt=f"{quantity} of the selected trainings against epochs",
             )
-    if not alone:
-        st.caption("Training loss: mean over submodels. Validation: the mixture's, 1,024 images.")
+    st.caption("Training loss: mean over submodels. Validation: the mixture's, 1,024 images.")
+    _show_differences({label: settings_of(each) for label, each in labelled.items()})
+
+
+def distinct(names: list[str]) -> list[str]:
+    """The names, with a number behind those that were there before."""
+    return [
+        name if (before := names[:i].count(name)) == 0 else f"{name} ({before + 1})"
+        for i, name in enumerate(names)
+    ]
+
+
+def _show_differences(settings: dict[str, dict[str, str]]) -> None:
+    """The settings that trainings do not have in common, one column a training."""
+    differences = setting_differences(settings)
+    if differences.empty:
+        st.caption("Their settings are the same.")
+        return
+    st.markdown("**What they differ in**")
+    st.dataframe(differences, alt="Settings that the selected trainings do not have in common")
+
+
+def settings_of(training: Training) -> dict[str, str]:
+    """A training's settings in words, by title."""
+    shown = {
+        title_of(name): words_of(name, value)
+        for name, value in training.config.items()
+        if name != "start_digest"
+    }
+    return {"Method": method_title(training.method), **shown}
+
+
+def setting_differences(settings: dict[str, dict[str, str]]) -> pd.DataFrame:
+    """Rows of settings that are not the same in all columns; "–" where there is no such one."""
+    frame = pd.DataFrame(settings).fillna("–")
+    frame.index.name = "Setting"
+    return frame[frame.nunique(axis=1) > 1]
 
 
 def _show_actions(trainings: list[Training]) -> None:

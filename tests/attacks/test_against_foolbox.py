@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import eagerpy as ep
 import foolbox
 import pytest
 import torch
-from foolbox.attacks.gradient_descent_base import BaseGradientDescent
+from foolbox.attacks.gradient_descent_base import BaseGradientDescent, normalize_lp_norms
 from foolbox.criteria import Misclassification, TargetedMisclassification
 from torch import Tensor, nn
 
@@ -103,6 +106,52 @@ def test_in_float64_it_is_foolbox_to_the_ninth_digit(
     expected = with_foolbox(module.eval(), images, aim, config)
     found = attack(ensemble, images, aim, config, victim).images
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+
+
+class L1Length:
+    """The gradient at L1 length one, as Dong et al. 2018 have it: foolbox takes its sign or its
+    unit vector before it adds it up."""
+
+    def normalize(self, gradients: ep.Tensor, *, x: ep.Tensor, bounds: object) -> ep.Tensor:
+        return normalize_lp_norms(gradients, p=1)
+
+
+class LinfMomentum(L1Length, foolbox.attacks.LinfMomentumIterativeFastGradientMethod):
+    pass
+
+
+class L2Momentum(L1Length, foolbox.attacks.L2MomentumIterativeFastGradientMethod):
+    pass
+
+
+@pytest.mark.parametrize("victim", VICTIMS, ids=str)
+@pytest.mark.parametrize("momentum", [0.3, 1.0])
+@pytest.mark.parametrize("targeted", [False, True])
+@pytest.mark.parametrize(("norm", "eps", "step_size"), [(LINF, 0.05, 0.007), (L2, 1.0, 0.2)])
+def test_momentum_is_foolbox_momentum(
+    ensemble: Ensemble,
+    images: Tensor,
+    labels: Tensor,
+    victim: Victim,
+    momentum: float,
+    targeted: bool,
+    norm: Norm,
+    eps: float,
+    step_size: float,
+) -> None:
+    ensemble, images = ensemble.double(), images.double()
+    aim = (labels + 3) % 10 if targeted else labels
+    module = LiteralMixture(ensemble.members) if victim is MIXTURE else module_of(ensemble, victim)
+    model = foolbox.PyTorchModel(module.eval(), bounds=(0, 1), device="cpu")
+    kind = {LINF: LinfMomentum, L2: L2Momentum}[norm]
+    oracle = kind(momentum=momentum, abs_stepsize=step_size, steps=10)
+    criterion = (TargetedMisclassification if targeted else Misclassification)(aim)
+    expected = oracle.run(model, images, criterion, epsilon=eps)
+    config = AttackConfig(norm, eps, step_size, 10, targeted=targeted, momentum=momentum)
+    found = attack(ensemble, images, aim, config, victim).images
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+    plain = attack(ensemble, images, aim, replace(config, momentum=0), victim).images
+    assert not found.isclose(plain).all()
 
 
 def test_the_step_size_of_pgd_is_two_and_a_half_eps_over_steps(

@@ -35,6 +35,8 @@ CONFIGS = {
     "l2 huge": AttackConfig(L2, 20.0, 30.0, 3),
     "targeted": AttackConfig(L2, 0.5, 0.1, 5, targeted=True),
     "best iterate": AttackConfig(LINF, 0.03, 0.03, 5, best_iterate=True),
+    "momentum": AttackConfig(LINF, 0.03, 0.007, 5, random_start=True, restarts=2, momentum=1),
+    "l2 momentum": AttackConfig(L2, 0.5, 0.2, 5, momentum=0.5),
 }
 all_configs = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
 RANDOM = AttackConfig(LINF, 0.004, 0.001, 2, random_start=True)
@@ -98,7 +100,9 @@ def test_without_a_gradient_the_image_stays(
 ) -> None:
     for parameter in ensemble.parameters():
         parameter.data.zero_()
-    assert attack(ensemble, images, labels, AttackConfig(norm, 0.5, 0.1, 3)).images.equal(images)
+    for momentum in (0, 1):
+        config = AttackConfig(norm, 0.5, 0.1, 3, momentum=momentum)
+        assert attack(ensemble, images, labels, config).images.equal(images)
 
 
 @pytest.mark.parametrize(("norm", "eps", "step_size"), [(LINF, 0.03, 0.03), (L2, 0.5, 0.5)])
@@ -264,8 +268,12 @@ def test_an_image_that_needs_a_gradient_is_no_trouble(
 
 @pytest.mark.parametrize(
     "config",
-    [AttackConfig(LINF, 0.03, 0.007, 5), AttackConfig(L2, 0.5, 0.1, 5, best_iterate=True)],
-    ids=["linf", "l2"],
+    [
+        AttackConfig(LINF, 0.03, 0.007, 5),
+        AttackConfig(L2, 0.5, 0.1, 5, best_iterate=True),
+        AttackConfig(LINF, 0.03, 0.007, 5, momentum=1),
+    ],
+    ids=["linf", "l2", "momentum"],
 )
 def test_a_batch_is_its_images_one_by_one(
     ensemble: Ensemble, images: Tensor, labels: Tensor, config: AttackConfig

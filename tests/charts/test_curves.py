@@ -13,10 +13,12 @@ from dverge.charts import (
     compared_curves,
     compared_frame,
     curve_frame,
+    layer_frame,
+    quantities,
     run_curves,
     smooth,
 )
-from dverge.charts.curves import MOST_POINTS, TRAIN_LOSS, VAL_ACCURACY, VAL_LOSS
+from dverge.charts.curves import LOSS_TERMS, MOST_POINTS, TRAIN_LOSS, VAL_ACCURACY, VAL_LOSS
 
 
 def epoch_row(epoch: int, loss: float, accuracy: float) -> dict[str, Any]:
@@ -97,3 +99,37 @@ def test_charts_are_valid_from_the_first_moment(
     assert run_curves(frame, quantity, "#5B7C99", epochs=3, log=log).to_dict()
     compared = compared_frame({"run": frame})
     assert compared_curves(compared, quantity, {"run": "#5B7C99"}, log).to_dict()
+
+
+def distilled_row(epoch: int, layer: int | None, **terms: list[float]) -> dict[str, Any]:
+    return {**epoch_row(epoch, 0.1, 0.5), "layer": layer, "terms": terms}
+
+
+def test_several_loss_terms_are_drawn_as_means_over_submodels() -> None:
+    rows = [distilled_row(1, 2, diversity=[1.0, 3.0], adversarial=[2.0, 2.5])]
+    frame = curve_frame(rows)
+    assert values(frame, LOSS_TERMS, "diversity") == [2.0]
+    assert values(frame, LOSS_TERMS, "adversarial") == [2.25]
+    assert quantities(frame) == [*QUANTITIES, LOSS_TERMS]
+
+
+def test_a_single_term_is_the_training_loss_and_is_not_drawn_twice() -> None:
+    frame = curve_frame([distilled_row(1, 2, diversity=[1.0, 3.0])])
+    assert quantities(frame) == list(QUANTITIES)
+    assert quantities(curve_frame([])) == list(QUANTITIES)
+
+
+def test_each_epoch_is_marked_with_the_layer_it_drew() -> None:
+    rows = [step_row(0.5), distilled_row(1, 4), distilled_row(2, 1), epoch_row(3, 0.1, 0.5)]
+    frame = layer_frame(rows)
+    assert frame.to_numpy().tolist() == [[0, 1, "4"], [1, 2, "1"]]
+    chart = run_curves(curve_frame(rows), TRAIN_LOSS, "#000000", 3, layers=frame).to_dict()
+    assert [layer["mark"]["type"] for layer in chart["layer"]] == ["line", "rect"]
+    assert chart["layer"][1]["encoding"]["color"]["scale"]["domain"] == list("12345")
+
+
+def test_nothing_is_marked_where_no_layer_was_drawn() -> None:
+    rows = [distilled_row(1, None, clean=[1.0, 2.0])]
+    assert layer_frame(rows).empty
+    chart = run_curves(curve_frame(rows), TRAIN_LOSS, "#000000", 1, layers=layer_frame(rows))
+    assert "layer" not in chart.to_dict()

@@ -123,6 +123,48 @@ def test_train_stop_resume_finish_and_attack(server: str, page: Page) -> None:
     expect(page.get_by_role("status").filter(has_text="of 3 submodels")).to_have_count(1)
 
 
+@pytest.mark.full_data
+@pytest.mark.skipif(not full_data_available(), reason="needs all of CIFAR-10")
+def test_train_dverge_pause_resume_finish_and_attack_beside_vanilla(
+    server: str, page: Page
+) -> None:
+    page.goto(f"{server}/train")
+    expect(page.get_by_text("New training")).to_be_visible(timeout=PATIENCE)
+    choose(page, "Method", "DVERGE")
+    expect(page.get_by_role("combobox", name="Starts from")).to_have_value(NAME, timeout=PATIENCE)
+    choose(page, "Preset", "Quick demo")
+    expect(page.get_by_role("spinbutton", name="Epochs")).to_have_value("5", timeout=PATIENCE)
+    page.get_by_text("More settings").click()
+    images = page.get_by_role("spinbutton", name="Training images")
+    images.fill("2000")
+    images.press("Enter")
+    name = page.get_by_role("textbox", name="Name")
+    name.fill("driven-apart")
+    name.press("Enter")
+    page.get_by_role("button", name="Start training").click()
+
+    expect(page.get_by_role("button", name="Pause")).to_be_visible(timeout=PATIENCE)
+    wait_for_growth(page)
+    page.get_by_role("button", name="Pause").click()
+    resume = page.get_by_role("button", name="Resume")
+    expect(resume).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("which layer each epoch distilled from").first).to_be_visible()
+    paused_at = epochs_done(page)
+    assert 0 < paused_at < 5
+    resume.click()
+    expect(resume).to_be_hidden(timeout=PATIENCE)
+    assert epochs_done(page) >= paused_at
+
+    news = page.get_by_text("driven-apart is trained and ready")
+    expect(news).to_be_visible(timeout=4 * PATIENCE)
+    page.get_by_role("link", name=f"Attack it beside {NAME}").click()
+    expect(page).to_have_url(re.compile("ensembles=driven-apart"), timeout=PATIENCE)
+    verdicts = page.get_by_role("status").filter(has_text="of 3 submodels")
+    expect(verdicts).to_have_count(2, timeout=PATIENCE)
+    for ensemble in (NAME, "driven-apart"):
+        expect(page.get_by_text(ensemble, exact=True).last).to_be_visible()
+
+
 def epochs_done(page: Page) -> float:
     text = page.get_by_text(re.compile(r"epoch [\d.]+ of 5")).first.inner_text()
     return float(re.findall(r"epoch ([\d.]+) of", text)[0])

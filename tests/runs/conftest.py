@@ -2,46 +2,38 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from dverge import checkpoints
-from dverge.runs import Control, RunFolder, RunManager, RunState, execute
-from tests.runs.small import CONFIG, Gate, Result, gated, load_images, untimed, weights_of
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Two threads on a machine that does other things too can be a hundred times slower."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+from dverge.runs import RunManager
+from dverge.training import Method
+from tests.runs.small import CONFIGS, Gate, Result, finished, gated, load_images
 
 
 @pytest.fixture(scope="module")
-def reference(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Result:
-    """The small run, uninterrupted."""
-    root = tmp_path_factory.mktemp("reference")
-    folder = RunFolder.create(root / "runs", "reference", "vanilla", CONFIG.to_dict())
-    ignore: Callable[[object], None] = lambda status: None  # noqa: E731
-    status = execute(
-        folder, Control(), ignore, checkpoints_root=root / "checkpoints", load_images=load_images
-    )
-    assert status.state is RunState.FINISHED, status.message
-    info = checkpoints.read(root / "checkpoints" / "reference")
-    return Result(weights_of(info), untimed(folder.metrics()))
+def reference_of(
+    one_thread: None, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Method], Result]:
+    """What the small run of a method comes to, uninterrupted."""
+    return functools.cache(lambda method: finished(CONFIGS[method], tmp_path_factory.mktemp("all")))
+
+
+@pytest.fixture(scope="module")
+def reference(reference_of: Callable[[Method], Result]) -> Result:
+    """What the small vanilla run comes to."""
+    return reference_of(Method.VANILLA)
 
 
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     """Holds the trainings of this test where it wants."""
     gate = Gate()
-    monkeypatch.setattr("dverge.runs.work.VanillaTraining", gated(gate))
+    monkeypatch.setattr("dverge.runs.work.Training", gated(gate))
     yield gate
     gate.open()
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,20 +14,39 @@ from torch import Tensor
 
 from dverge.checkpoints import CheckpointInfo
 from dverge.checkpoints import load as load_checkpoint
+from dverge.checkpoints import read as read_checkpoint
 from dverge.data import ImageSet, Split, load
-from dverge.training import EpochMetrics, StepMetrics, VanillaConfig, VanillaTraining
+from dverge.runs import Control, RunFolder, RunState, execute
+from dverge.training import (
+    DvergeAdvtConfig,
+    DvergeConfig,
+    EpochMetrics,
+    Method,
+    Schedule,
+    StepMetrics,
+    Training,
+    TrainingConfig,
+    VanillaConfig,
+)
 
 PER_EPOCH, ALL = 5, 15  # batches
-CONFIG = VanillaConfig(
-    members=2,
-    epochs=3,
-    batch_size=20,
-    learning_rate=0.02,
-    training_images=100,
-    seed=5,
-    device="cpu",
-    schedule="cosine",  # type: ignore[arg-type]  # as a config comes from JSON
-)
+COMMON: dict[str, Any] = {
+    "members": 2,
+    "epochs": 3,
+    "batch_size": 20,
+    "learning_rate": 0.02,
+    "training_images": 100,
+    "seed": 5,
+    "device": "cpu",
+    "schedule": Schedule.COSINE,
+}
+CONFIG = VanillaConfig(**COMMON)
+DVERGE = DvergeConfig(**COMMON, distill_steps=2, clean_weight=1)
+CONFIGS: dict[Method, TrainingConfig] = {
+    Method.VANILLA: CONFIG,
+    Method.DVERGE: DVERGE,
+    Method.DVERGE_ADVT: DvergeAdvtConfig(**COMMON, distill_steps=2, adv_steps=2),
+}
 LONG = 60.0  # seconds; deadlines are far, no test waits for one
 PARTS = {Split.TRAIN: (0, 120), Split.VALIDATION: (500, 540), Split.TEST: (600, 700)}
 
@@ -71,6 +91,21 @@ def untimed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.items() if k not in clock} for row in epochs]
 
 
+def finished(config: TrainingConfig, root: Path) -> Result:
+    """Work through a run in a new folder, uninterrupted."""
+    folder = RunFolder.create(root / "runs", "whole", str(config.method), config.to_dict())
+    status = execute(
+        folder,
+        Control(),
+        lambda status: None,
+        checkpoints_root=root / "checkpoints",
+        load_images=load_images,
+    )
+    assert status.state is RunState.FINISHED, status.message
+    info = read_checkpoint(root / "checkpoints" / "whole")
+    return Result(weights_of(info), untimed(folder.metrics()))
+
+
 class Gate:
     """Something to be done in the training's thread after batches of one's choice."""
 
@@ -108,10 +143,10 @@ class Gate:
         assert self._open.wait(LONG), "the gate was never opened"
 
 
-def gated(gate: Gate) -> type[VanillaTraining]:
+def gated(gate: Gate) -> type[Training]:
     """The training, with a gate after every batch."""
 
-    class Gated(VanillaTraining):
+    class Gated(Training):
         def run(self) -> Iterator[StepMetrics | EpochMetrics | None]:
             for metrics in super().run():
                 gate.arrive(self.epoch * self.batches_per_epoch + self.batch)

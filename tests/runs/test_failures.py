@@ -18,9 +18,11 @@ from dverge.checkpoints import CheckpointInfo
 from dverge.data import ImageSet, Split
 from dverge.errors import DataError
 from dverge.runs import Control, RunFolder, RunManager, RunState, Status, execute
+from dverge.training import Diversity, Schedule
 from tests.runs.small import (
     ALL,
     CONFIG,
+    DVERGE,
     LONG,
     PER_EPOCH,
     Gate,
@@ -59,8 +61,8 @@ def failed(manager: RunManager, run: str) -> Status:
 
 
 def test_a_training_that_diverges(manager: RunManager) -> None:
-    config = replace(CONFIG, learning_rate=2.5, weight_decay=1, momentum=0, schedule="constant")  # type: ignore[arg-type]
-    config = replace(config, epochs=50)
+    config = replace(CONFIG, learning_rate=2.5, weight_decay=1, momentum=0, epochs=50)
+    config = replace(config, schedule=Schedule.CONSTANT)
     run = manager.submit(config, "diverging")
     message = failed(manager, run).message
     assert "the loss of submodel" in message and "Lower the learning rate (2.5)" in message
@@ -69,6 +71,16 @@ def test_a_training_that_diverges(manager: RunManager) -> None:
     manager.resume(run)  # nothing can mend it; it says so again
     assert failed(manager, run).message == message
     assert untimed(manager.metrics(run)) == rows
+
+
+def test_eq3_without_a_cap(manager: RunManager) -> None:
+    config = replace(DVERGE, diversity=Diversity.EQ3, alpha=20, schedule=Schedule.CONSTANT)
+    run = manager.submit(replace(config, epochs=100), "unbounded")
+    message = failed(manager, run).message
+    assert "the loss of Eq. 3 has no lower bound" in message
+    assert "Set a cap (now 0), lower alpha (20), or take Eq. 4." in message
+    assert RunFolder(manager.root / run).status().state is RunState.FAILED
+    assert untimed(manager.metrics(run))  # what was learnt until then can be looked at
 
 
 WORDS: list[tuple[Exception, str]] = [
@@ -247,10 +259,10 @@ def test_a_state_of_other_settings(manager: RunManager, gate: Gate) -> None:
     folder = RunFolder(manager.root / run)
     state = folder.load_state()
     assert state is not None
-    state["training"]["engine"] = {"network": {}}  # as saved on a GPU
+    state["training"]["engine"]["velocity"] = torch.zeros(3, 62_006)  # of three submodels
     folder.save_state(state)
     manager.resume(run)
-    assert "does not fit a training on CPU" in failed(manager, run).message
+    assert "does not fit a training with these settings" in failed(manager, run).message
 
 
 @pytest.mark.parametrize("when", ["running", "queued"])

@@ -17,6 +17,7 @@ from dverge.__main__ import INTERRUPTED_EXIT, main
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import full_data_available
 from dverge.runs import RunFolder, RunManager, RunState
+from dverge.training import Method
 from tests.runs.small import ALL, LONG, PER_EPOCH, Result, same, until, untimed, weights_of
 
 REPOSITORY = Path(__file__).parents[2]
@@ -58,14 +59,20 @@ def in_mid_epoch(root: Path) -> bool:
     return run is not None and any(row["epoch"] > 1 for row in run.metrics())
 
 
+BOTH = pytest.mark.parametrize("method", [Method.VANILLA, Method.DVERGE_ADVT])
+
+
+@BOTH
 def test_killed(
+    method: Method,
     start: Start,
     manager: RunManager,
     checkpoint: Callable[[str], CheckpointInfo],
-    reference: Result,
+    reference_of: Callable[[Method], Result],
     tmp_path: Path,
 ) -> None:
-    process = start("tests.runs.train_slowly", tmp_path)
+    reference = reference_of(method)
+    process = start("tests.runs.train_slowly", tmp_path, method)
     until(lambda: in_mid_epoch(manager.root) or process.poll() is not None, "it trains")
     (view,) = manager.views()
     assert view.elsewhere and view.status.state is RunState.RUNNING
@@ -83,15 +90,17 @@ def test_killed(
     assert untimed(manager.metrics(view.id)) == reference.epochs
 
 
+@BOTH
 def test_a_process_that_ends_by_itself_saves_and_does_not_crash(
+    method: Method,
     start: Start,
     manager: RunManager,
     checkpoint: Callable[[str], CheckpointInfo],
-    reference: Result,
+    reference_of: Callable[[Method], Result],
     tmp_path: Path,
 ) -> None:
     """As the app does on Ctrl-C: not even the epoch it was in is lost."""
-    process = start("tests.runs.train_slowly", tmp_path, "leave")
+    process = start("tests.runs.train_slowly", tmp_path, method, "leave")
     _, errors = process.communicate(timeout=LONG)
     assert process.returncode in (INTERRUPTED_EXIT, -signal.SIGINT), errors
     assert "terminate called" not in errors
@@ -105,7 +114,7 @@ def test_a_process_that_ends_by_itself_saves_and_does_not_crash(
     assert view.status.progress == pytest.approx(at)
     manager.resume(view.id)
     assert manager.wait(view.id, LONG).state is RunState.FINISHED
-    assert same(weights_of(checkpoint("killed")), reference.weights)
+    assert same(weights_of(checkpoint("killed")), reference_of(method).weights)
 
 
 OPTIONS = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,17 +13,20 @@ from dverge.data import Augmentation, ImageSet
 from dverge.errors import ConfigError
 from dverge.training import (
     PRESETS,
+    Method,
+    Training,
     VanillaConfig,
-    VanillaTraining,
     measure_batch_seconds,
     total_batches,
 )
+from dverge.training.lanes import Lanes
+from tests.training.small import tiny_config
 
 
 def test_it_is_near_the_truth(train_images: ImageSet, held_out: ImageSet) -> None:
     """Within a factor of twenty, on a machine that does other things too."""
     config = VanillaConfig(members=2, batch_size=32, training_images=600)
-    steps = VanillaTraining(config, train_images, held_out, torch.device("cpu")).run()
+    steps = Training(config, train_images, held_out, torch.device("cpu")).run()
     list(itertools.islice(steps, 5))
     began = time.perf_counter()
     list(itertools.islice(steps, 20))
@@ -50,6 +52,33 @@ def test_odd_configs(fields: dict[str, Any], train_images: ImageSet) -> None:
     seconds = measure_batch_seconds(VanillaConfig(**fields), train_images)
     assert 1e-5 < seconds < 5
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("method", Method)
+def test_every_method(method: Method, train_images: ImageSet) -> None:
+    assert 1e-5 < measure_batch_seconds(tiny_config(method), train_images) < 5
+
+
+def test_a_checkpoint_to_start_from_is_not_needed(train_images: ImageSet) -> None:
+    config = tiny_config(Method.DVERGE, start="nowhere")
+    assert 1e-5 < measure_batch_seconds(config, train_images) < 5
+
+
+@pytest.mark.parametrize(("layer", "due"), [("epoch", 5), ("batch", 5), ("2", 1)])
+def test_layers_are_mixed_as_in_a_long_training(
+    layer: str, due: int, train_images: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that draws a layer an epoch draws all of them in the end, which differ in cost."""
+    layers: list[int] = []
+    distill = Lanes.distill
+
+    def watched(engine: Lanes, *arguments: Any) -> torch.Tensor:
+        layers.append(arguments[3])
+        return distill(engine, *arguments)
+
+    monkeypatch.setattr(Lanes, "distill", watched)
+    measure_batch_seconds(tiny_config(Method.DVERGE, layer=layer), train_images)
+    assert len(set(layers)) == due
 
 
 def test_a_batch_larger_than_the_images_there_are(
@@ -84,6 +113,7 @@ def test_a_device_that_is_not_here(train_images: ImageSet) -> None:
         measure_batch_seconds(VanillaConfig(device="cuda:9"), train_images)
 
 
-def test_total_batches(tiny: Callable[..., VanillaConfig]) -> None:
-    assert total_batches(tiny()) == 15
-    assert total_batches(PRESETS["report"]) == 30 * 1531
+def test_total_batches() -> None:
+    assert total_batches(tiny_config()) == 15
+    assert total_batches(PRESETS[Method.VANILLA]["report"]) == 30 * 1531
+    assert total_batches(PRESETS[Method.DVERGE]["report"]) == 200 * 1531

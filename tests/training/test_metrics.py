@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from dverge.data import ImageSet
 from dverge.errors import ConfigError, TrainingError
-from dverge.models import Conv, Ensemble
-from dverge.training import EpochMetrics, StepMetrics, VanillaConfig, VanillaTraining
-
-MakeTraining = Callable[..., VanillaTraining]
-
-
-def epochs(training: VanillaTraining) -> list[EpochMetrics]:
-    return [metrics for metrics in training.run() if isinstance(metrics, EpochMetrics)]
+from dverge.models import Ensemble
+from dverge.training import EpochMetrics, StepMetrics, Training, VanillaConfig
+from tests.training.small import MakeTraining, epochs, tiny_config
 
 
 def slowly(ensemble: Ensemble, images: ImageSet) -> tuple[list[float], list[float]]:
@@ -51,17 +46,17 @@ def test_figures_of_an_epoch(training: MakeTraining, few: ImageSet) -> None:
 
 def test_running_losses(training: MakeTraining, monkeypatch: pytest.MonkeyPatch) -> None:
     """Looked at after every batch, their mean over the epoch is the epoch's training loss."""
-    monkeypatch.setattr("dverge.training.vanilla.READ_EVERY", -1.0)
+    monkeypatch.setattr("dverge.training.trainer.READ_EVERY", -1.0)
     trained = training(epochs=1)
     seen: list[list[float]] = []
-    step = trained.engine.step
+    iterate = trained.engine.iterate
 
-    def watched(*arguments: object) -> torch.Tensor:
-        losses = step(*arguments)  # type: ignore[arg-type]
-        seen.append(losses.tolist())
-        return losses
+    def watched(*arguments: Any) -> torch.Tensor:
+        values = iterate(*arguments)
+        seen.append(values[0].tolist())
+        return values
 
-    monkeypatch.setattr(trained.engine, "step", watched)
+    monkeypatch.setattr(trained.engine, "iterate", watched)
     yielded = list(trained.run())
     looks = [metrics for metrics in yielded if isinstance(metrics, StepMetrics)]
     assert [look.epoch for look in looks] == pytest.approx([0.2, 0.4, 0.6, 0.8])
@@ -80,7 +75,7 @@ def test_time_that_the_caller_takes_is_not_training_time(
         now[0] += 0.01
         return now[0]
 
-    monkeypatch.setattr("dverge.training.vanilla.time", SimpleNamespace(perf_counter=clock))
+    monkeypatch.setattr("dverge.training.trainer.time", SimpleNamespace(perf_counter=clock))
     seconds = []
     for metrics in training(epochs=2).run():
         now[0] += 1000
@@ -90,23 +85,21 @@ def test_time_that_the_caller_takes_is_not_training_time(
 
 
 def test_validation_is_of_the_given_images_and_they_are_not_trained_on(
-    tiny: Callable[..., VanillaConfig], train_images: ImageSet, few: ImageSet
+    train_images: ImageSet, few: ImageSet
 ) -> None:
     one = few.subset(slice(0, 1))
-    first = VanillaTraining(tiny(), train_images, one, torch.device("cpu"))
-    second = VanillaTraining(tiny(), train_images, few, torch.device("cpu"))
+    first = Training(tiny_config(), train_images, one, torch.device("cpu"))
+    second = Training(tiny_config(), train_images, few, torch.device("cpu"))
     found, other = epochs(first)[-1], epochs(second)[-1]
     assert found.train_loss == other.train_loss
     assert found.val_loss != other.val_loss
     assert found.val_loss == pytest.approx(slowly(first.ensemble(), one)[0][:-1], abs=1e-5)
 
 
-def test_only_the_first_training_images_are_used(
-    tiny: Callable[..., VanillaConfig], train_images: ImageSet, few: ImageSet
-) -> None:
+def test_only_the_first_training_images_are_used(train_images: ImageSet, few: ImageSet) -> None:
     cut = train_images.subset(slice(0, 130))
     both = [
-        VanillaTraining(tiny(), images, few, torch.device("cpu")) for images in (train_images, cut)
+        Training(tiny_config(), images, few, torch.device("cpu")) for images in (train_images, cut)
     ]
     assert epochs(both[0])[-1].val_loss == epochs(both[1])[-1].val_loss
 
@@ -124,19 +117,17 @@ def test_a_training_that_diverges_says_so(members: int, training: MakeTraining) 
         list(training(learning_rate=9, weight_decay=1, members=members, epochs=50).run())
 
 
-def spoil(training: VanillaTraining, after: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def spoil(training: Training, after: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make submodel 2's weights not a number at the end of the batch of that number."""
-    step, calls = training.engine.step, iter(range(1, 1000))
-    member = training.members[1]
-    assert isinstance(member, Conv)
+    iterate, calls = training.engine.iterate, iter(range(1, 1000))
 
-    def spoiling(*arguments: object) -> torch.Tensor:
-        losses = step(*arguments)  # type: ignore[arg-type]
+    def spoiling(*arguments: Any) -> torch.Tensor:
+        values = iterate(*arguments)
         if next(calls) == after:
-            member.fc3.bias.detach().fill_(math.nan)
-        return losses
+            training.members[1].fc3.bias.detach().fill_(math.nan)
+        return values
 
-    monkeypatch.setattr(training.engine, "step", spoiling)
+    monkeypatch.setattr(training.engine, "iterate", spoiling)
 
 
 def test_the_submodel_and_epoch_are_named(
@@ -163,7 +154,7 @@ def test_a_small_training_learns(train_images: ImageSet, held_out: ImageSet) -> 
     config = VanillaConfig(
         members=2, epochs=10, learning_rate=0.01, batch_size=16, training_images=800
     )
-    found = epochs(VanillaTraining(config, train_images, held_out, torch.device("cpu")))
+    found = epochs(Training(config, train_images, held_out, torch.device("cpu")))
     for i in range(2):
         assert found[-1].train_loss[i] < found[0].train_loss[i] - 0.1
         assert found[-1].val_loss[i] < found[0].val_loss[i] - 0.05

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,65 +12,62 @@ from torch import Tensor
 
 from dverge.data import Augmentation, ImageSet
 from dverge.errors import TrainingError
-from dverge.training import EpochMetrics, Schedule, StepMetrics, VanillaConfig, VanillaTraining
-from dverge.training.engines import Engine, Sequential, Stacked
+from dverge.models import Ensemble, seeded_conv
+from dverge.training import EpochMetrics, Method, Schedule, Training
+from dverge.training.engine import Engine
+from dverge.training.lanes import Lanes
+from dverge.training.stacked import Stacked
+from tests.training.small import (
+    ALL,
+    PER_EPOCH,
+    MakeTraining,
+    Yielded,
+    assert_same,
+    final_weights,
+    through_a_file,
+    tiny_config,
+    untimed,
+)
 
-MakeTraining = Callable[..., VanillaTraining]
-Yielded = StepMetrics | EpochMetrics | None
-
-RECIPE: dict[str, Any] = {
-    "weight_decay": 1e-3,
-    "schedule": Schedule.COSINE,
-    "augmentation": Augmentation.CROP_FLIP,
-}
-PER_EPOCH, ALL = 5, 15
 FIRST, LAST_BUT_ONE, BOUNDARY, PAST_IT, LAST_EPOCH = 1, PER_EPOCH - 1, PER_EPOCH, PER_EPOCH + 1, 12
-
-
-def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
-    """The state as it comes back from a file that may hold no code."""
-    file = io.BytesIO()
-    torch.save(state, file)
-    file.seek(0)
-    loaded = torch.load(file, map_location="cpu", weights_only=True)
-    assert isinstance(loaded, dict)
-    return loaded
-
-
-def final_weights(training: VanillaTraining) -> list[Tensor]:
-    members = training.ensemble().members
-    return [value.clone() for member in members for value in member.state_dict().values()]
-
-
-def untimed(yielded: list[Yielded]) -> list[EpochMetrics]:
-    """The epochs' figures, without those that depend on the clock."""
-    epochs = [metrics for metrics in yielded if isinstance(metrics, EpochMetrics)]
-    return [replace(metrics, seconds=0, images_per_second=0) for metrics in epochs]
-
-
-def assert_same(found: list[Tensor], due: list[Tensor]) -> None:
-    assert all(torch.equal(a, b) for a, b in zip(found, due, strict=True))
-
-
-STOPS: list[tuple[type[Engine], int]] = [
-    *((Sequential, stop) for stop in (FIRST, LAST_BUT_ONE, BOUNDARY, PAST_IT, LAST_EPOCH, ALL)),
-    *((Stacked, stop) for stop in (FIRST, BOUNDARY, LAST_EPOCH)),
+RECIPES: dict[str, dict[str, Any]] = {
+    "vanilla": {
+        "weight_decay": 1e-3,
+        "schedule": Schedule.COSINE,
+        "augmentation": Augmentation.CROP_FLIP,
+    },
+    "layer an epoch": {"method": Method.DVERGE},
+    "layer a batch": {"method": Method.DVERGE, "layer": "batch"},
+    "random starts": {"method": Method.DVERGE, "distill_random_start": True, "clean_weight": 1},
+    "momentum": {"method": Method.DVERGE, "distill_momentum": 1, "layer": "4"},
+    "eq3": {"method": Method.DVERGE, "diversity": "eq3", "cap": 3, "members": 3},
+    "dverge-advt": {"method": Method.DVERGE_ADVT, "augmentation": Augmentation.CROP_FLIP},
+    "advt on members": {"method": Method.ADVT, "clean_weight": 0.5},
+    "advt on the mixture": {"method": Method.ADVT, "attacked": "mixture"},
+}
+STOPS = [
+    *itertools.product([Lanes], RECIPES, (FIRST, LAST_BUT_ONE, BOUNDARY, PAST_IT, ALL)),
+    *itertools.product([Stacked], ("vanilla", "random starts", "dverge-advt"), (3, BOUNDARY)),
 ]
 
 
-@pytest.mark.parametrize(("engine", "stop"), STOPS)
-def test_resume_after_any_batch(
-    engine: type[Engine], stop: int, training: MakeTraining, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("engine", "recipe", "stop"), STOPS)
+def test_resume_after_a_batch(
+    engine: type[Engine],
+    recipe: str,
+    stop: int,
+    training: MakeTraining,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("dverge.training.vanilla.engine_for", lambda device: engine)
-    whole = training(**RECIPE)
+    monkeypatch.setattr("dverge.training.trainer.engine_for", lambda device: engine)
+    whole = training(**RECIPES[recipe])
     due = list(whole.run())
     assert len(due) == ALL
 
-    stopped = training(**RECIPE)
+    stopped = training(**RECIPES[recipe])
     before = list(itertools.islice(stopped.run(), stop))
     state = through_a_file(stopped.state_dict())
-    resumed = training(**RECIPE)
+    resumed = training(**RECIPES[recipe])
     resumed.load_state_dict(state)
     assert resumed.progress() == stopped.progress() == stop / ALL
     after = list(resumed.run())
@@ -83,14 +78,14 @@ def test_resume_after_any_batch(
     assert resumed.progress() == 1
 
 
-def test_many_stops(training: MakeTraining) -> None:
-    """Stopped after every single batch."""
-    whole = training(**RECIPE)
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_stopped_after_every_single_batch(recipe: str, training: MakeTraining) -> None:
+    whole = training(**RECIPES[recipe])
     due = untimed(list(whole.run()))
     state: dict[str, Any] | None = None
     found: list[Yielded] = []
     for _ in range(ALL):
-        stopped = training(**RECIPE)
+        stopped = training(**RECIPES[recipe])
         if state is not None:
             stopped.load_state_dict(state)
         found.append(next(stopped.run()))
@@ -99,16 +94,28 @@ def test_many_stops(training: MakeTraining) -> None:
     assert_same(final_weights(stopped), final_weights(whole))
 
 
+def test_the_start_is_not_needed_to_go_on(training: MakeTraining) -> None:
+    start = Ensemble([seeded_conv(seed) for seed in (40, 41)])
+    whole = training(Method.DVERGE, start)
+    list(whole.run())
+    stopped = training(Method.DVERGE, start)
+    list(itertools.islice(stopped.run(), 7))
+    resumed = training(Method.DVERGE)
+    resumed.load_state_dict(through_a_file(stopped.state_dict()))
+    list(resumed.run())
+    assert_same(final_weights(resumed), final_weights(whole))
+
+
 def test_a_state_is_not_shared_with_the_training_that_goes_on_from_it(
     training: MakeTraining,
 ) -> None:
     """The same state in memory can be gone on from twice."""
-    stopped = training(**RECIPE)
+    stopped = training(Method.DVERGE)
     list(itertools.islice(stopped.run(), 7))
     state = through_a_file(stopped.state_dict())
     ends = []
     for _ in range(2):
-        resumed = training(**RECIPE)
+        resumed = training(Method.DVERGE)
         resumed.load_state_dict(state)
         list(resumed.run())
         ends.append(final_weights(resumed))
@@ -128,43 +135,75 @@ def test_time_of_a_resumed_epoch_is_that_of_both_parts(training: MakeTraining) -
     assert metrics[1].seconds < 10
 
 
-def test_a_state_of_another_kind_of_device_is_refused(
-    training: MakeTraining, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("first", "second"), [(Lanes, Stacked), (Stacked, Lanes)])
+def test_a_state_of_another_kind_of_device(
+    first: type[Engine],
+    second: type[Engine],
+    training: MakeTraining,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("dverge.training.vanilla.engine_for", lambda device: Stacked)
-    stacked = training().state_dict()
-    monkeypatch.undo()
-    with pytest.raises(TrainingError, match="does not fit a training on CPU"):
-        training().load_state_dict(stacked)
+    """Begun on a GPU and gone on with on a CPU, or the other way, it is the same up to rounding."""
+    whole = training(Method.DVERGE)
+    due = untimed(list(whole.run()))
+    monkeypatch.setattr("dverge.training.trainer.engine_for", lambda device: first)
+    stopped = training(Method.DVERGE)
+    list(itertools.islice(stopped.run(), 7))
+    state = through_a_file(stopped.state_dict())
+    monkeypatch.setattr("dverge.training.trainer.engine_for", lambda device: second)
+    resumed = training(Method.DVERGE)
+    resumed.load_state_dict(state)
+    assert_same(final_weights(resumed), final_weights(stopped))
+    found = untimed(list(resumed.run()))
+    for one, other in zip(found, due[1:], strict=True):
+        assert one.train_loss == pytest.approx(other.train_loss, abs=1e-3)
+        assert one.val_loss == pytest.approx(other.val_loss, abs=1e-3)
 
 
-@pytest.mark.parametrize("spoil", ["members", "missing", "foreign"])
-def test_a_state_that_does_not_fit_is_refused(spoil: str, training: MakeTraining) -> None:
-    state = training().state_dict()
-    if spoil == "members":
-        state = training(members=3).state_dict()
-    elif spoil == "missing":
-        del state["loss_sum"]
-    else:
-        state = {"engine": None}
-    with pytest.raises(TrainingError, match="does not fit"):
-        training().load_state_dict(state)
+SPOILT: dict[str, Callable[[dict[str, Any]], object]] = {
+    "more members": lambda state: state["engine"].update(weights=torch.zeros(3, 62_006)),
+    "other momenta": lambda state: state["engine"].update(velocity=torch.zeros(2, 7)),
+    "no engine": lambda state: state.pop("engine"),
+    "an empty engine": lambda state: state.update(engine=None),
+    "no sums": lambda state: state.pop("sums"),
+    "sums of other terms": lambda state: state.update(sums=torch.zeros(3, 2)),
+    "sums of one term": lambda state: state.update(sums=torch.zeros(1, 2)),
+    "sums of more members": lambda state: state.update(sums=torch.zeros(2, 3)),
+    "no batch": lambda state: state.pop("batch"),
+}
 
 
+@pytest.mark.parametrize("case", SPOILT)
+def test_a_state_that_does_not_fit_is_refused(case: str, training: MakeTraining) -> None:
+    state = training(Method.DVERGE_ADVT).state_dict()
+    SPOILT[case](state)
+    with pytest.raises(TrainingError, match="does not fit a training with these settings"):
+        training(Method.DVERGE_ADVT).load_state_dict(state)
+
+
+@pytest.mark.parametrize("method", Method)
 def test_only_the_seed_makes_a_training(
-    tiny: Callable[..., VanillaConfig], train_images: ImageSet, few: ImageSet
+    method: Method, train_images: ImageSet, few: ImageSet
 ) -> None:
-    def end(**fields: Any) -> list[Tensor]:
+    def end(seed: int) -> list[Tensor]:
         torch.rand(3)  # moves the global generator on
-        config = tiny(epochs=1, augmentation=Augmentation.CROP_FLIP, **fields)
-        training = VanillaTraining(config, train_images, few, torch.device("cpu"))
+        config = tiny_config(method, epochs=1, augmentation=Augmentation.CROP_FLIP, seed=seed)
+        training = Training(config, train_images, few, torch.device("cpu"))
         list(training.run())
         return final_weights(training)
 
-    first = end(seed=3)
+    first, other = end(seed=3), end(seed=4)
     assert_same(end(seed=3), first)
-    other = end(seed=4)
     assert not any(torch.equal(a, b) for a, b in zip(first, other, strict=True))
     half = len(first) // 2
     assert not any(torch.equal(a, b) for a, b in zip(first[:half], first[half:], strict=True))
-    assert_same(end(seed=3, members=1), first[:half])  # a member does not depend on the others
+
+
+@pytest.mark.parametrize("method", [Method.VANILLA, Method.ADVT])
+def test_independent_members_do_not_depend_on_the_others(
+    method: Method, training: MakeTraining
+) -> None:
+    both, alone = training(method, epochs=1), training(method, epochs=1, members=1)
+    list(both.run())
+    list(alone.run())
+    found = final_weights(alone)
+    assert_same(found, final_weights(both)[: len(found)])

@@ -1,0 +1,59 @@
+"""Distilled features (report, Eq. 1): images that look like a source and have a target's features.
+
+    x'(x, x_s) = argmin_z ‖f^l(z) - f^l(x)‖²  subject to  ‖z - x_s‖∞ ≤ eps
+
+They show what a member's layer takes for the target that a person does not see.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dverge.attacks.config import AttackConfig, Norm
+from dverge.attacks.geometry import random_point
+from dverge.attacks.gradient import ascend, check_images
+from dverge.errors import ConfigError, require_integer
+from dverge.models import LAYERS, Conv
+
+REPORT_DISTILLATION = AttackConfig(Norm.LINF, eps=0.07, step_size=0.007, steps=10)
+
+
+def distill(
+    member: Conv,
+    sources: Tensor,
+    targets: Tensor,
+    layer: int,
+    config: AttackConfig = REPORT_DISTILLATION,
+) -> Tensor:
+    """Distilled features of each pair of a source and a target: N×3×32×32 in [0, 1].
+
+    Features are taken before their ReLU. The distance is per image, so that an image's result
+    does not depend on the others of its batch.
+
+    Args:
+        member: the network whose features are distilled; it is left as it is.
+        sources: N×3×32×32 in [0, 1], what the results look like.
+        targets: of the same shape, whose features they take on.
+        layer: 1 to 5.
+        config: budget and steps about the sources; momentum 1 is the original authors' setting.
+
+    Raises:
+        ConfigError: wrong shapes, pixels out of range, no such layer, or more than one restart.
+    """
+    require_integer("layer", layer, 1, LAYERS)
+    require_integer("restarts", config.restarts, 1, 1)
+    check_images(sources)
+    check_images(targets)
+    if len(sources) != len(targets):
+        raise ConfigError(f"there are {len(sources)} sources for {len(targets)} targets.")
+    with torch.no_grad():
+        goal = member.features(targets, layer)
+
+    def closeness(images: Tensor) -> Tensor:
+        return -(member.features(images, layer) - goal).square().flatten(1).sum(1)
+
+    sources = sources.detach()
+    generator = torch.Generator().manual_seed(config.seed)
+    start = random_point(sources, config, generator) if config.random_start else sources
+    return ascend(closeness, start, sources, config, keep_all=False).images[-1]

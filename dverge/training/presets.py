@@ -1,0 +1,43 @@
+"""Ready-made settings of each method."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dverge.training.config import (
+    AdvtConfig,
+    Attacked,
+    Diversity,
+    DvergeAdvtConfig,
+    DvergeConfig,
+    Method,
+    Schedule,
+    TrainingConfig,
+    VanillaConfig,
+)
+
+QUICK: dict[str, Any] = {"epochs": 5, "training_images": 10_000, "schedule": Schedule.COSINE}
+
+PRESETS: dict[Method, dict[str, TrainingConfig]] = {
+    Method.VANILLA: {
+        "report": VanillaConfig(),
+        "quick": VanillaConfig(**QUICK, learning_rate=3e-2),
+    },
+    Method.DVERGE: {
+        "report": DvergeConfig(),
+        "quick": DvergeConfig(**QUICK, learning_rate=1e-2),
+        "eq4": DvergeConfig(clean_weight=1),
+        "authors": DvergeConfig(distill_momentum=1),
+        "eq3": DvergeConfig(diversity=Diversity.EQ3, clean_weight=1, cap=5),
+    },
+    Method.DVERGE_ADVT: {
+        "report": DvergeAdvtConfig(),
+        "quick": DvergeAdvtConfig(**QUICK, learning_rate=1e-2),
+    },
+    Method.ADVT: {
+        "report": AdvtConfig(),
+        "quick": AdvtConfig(**QUICK, learning_rate=1e-2),
+        "mixture": AdvtConfig(attacked=Attacked.MIXTURE),
+    },
+}
+"""By method and name; "report" is the report's recipe, or the one nearest to it."""
