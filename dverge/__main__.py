@@ -26,7 +26,7 @@ from dverge.training import (
     Method,
     bench,
     resolve_device,
-    with_start_digest,
+    with_fixed_start,
 )
 
 INTERRUPTED_EXIT = 130
@@ -154,7 +154,7 @@ def train_ensemble(arguments: argparse.Namespace) -> int:
     preset = PRESETS[arguments.method][arguments.preset].to_dict()
     config = CONFIGS[arguments.method].from_dict({**preset, **given})
     resolve_device(config.device)  # before the run has a folder
-    config = with_start_digest(config)
+    config = with_fixed_start(config)
     taken = {info.name for info in checkpoints.list_all()[0]}
     name = arguments.name or new_run_name(config, taken)
     folder = RunFolder.create(runs_folder(), name, str(config.method), config.to_dict())

@@ -313,6 +313,22 @@ def test_find_by_name_path_or_not_at_all(
         checkpoints.find("bad")
 
 
+def test_find_in_a_folder_of_ones_own(
+    saved: CheckpointInfo, ensemble: Ensemble, tmp_path: Path
+) -> None:
+    """As a run's are: neither the default folder's names nor its list of them come in."""
+    root = tmp_path / "far away"
+    far = checkpoints.save("far", ensemble, method="vanilla", root=root)
+    twin = checkpoints.save("good", ensemble, method="vanilla", root=root)
+    assert checkpoints.find("far", root) == far.folder
+    assert checkpoints.find("good", root) == twin.folder != checkpoints.find("good")
+    assert checkpoints.find(str(saved.folder), root) == saved.folder
+    with pytest.raises(CheckpointError, match="no checkpoint 'bad'; those there are: far, good"):
+        checkpoints.find("bad", root)
+    with pytest.raises(CheckpointError, match="no checkpoint 'far'; those there are: good"):
+        checkpoints.find("far")
+
+
 def test_a_checkpoint_is_not_hidden_by_a_folder_of_that_name(
     saved: CheckpointInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,7 +26,7 @@ from dverge.runs.work import (
     execute,
 )
 from dverge.runs.workers import lower_priority, queue_of
-from dverge.training import TrainingConfig, config_from, resolve_device, with_start_digest
+from dverge.training import TrainingConfig, config_from, resolve_device, with_fixed_start
 
 CLOSE_WAIT = 10.0  # seconds; a batch is over in less
 
@@ -70,7 +70,7 @@ class RunManager:
         """
         check_name(name)
         resolve_device(config.device)
-        config = with_start_digest(config, self._checkpoints_root)
+        config = with_fixed_start(config, self._checkpoints_root)
         with self._lock, _written(f"the run cannot be put in {self.root}"):
             folder = RunFolder.create(self.root, name, str(config.method), config.to_dict())
             self._enqueue(folder)

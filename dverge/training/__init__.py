@@ -21,7 +21,7 @@ from dverge.training.config import (
 from dverge.training.devices import describe_device, resolve_device
 from dverge.training.estimate import measure_batch_seconds, total_batches
 from dverge.training.presets import PRESETS
-from dverge.training.start import load_start, with_start_digest
+from dverge.training.start import load_start, with_fixed_start
 from dverge.training.trainer import EpochMetrics, StepMetrics, Training
 
 __all__ = [
@@ -51,5 +51,5 @@ __all__ = [
     "measure_batch_seconds",
     "resolve_device",
     "total_batches",
-    "with_start_digest",
+    "with_fixed_start",
 ]

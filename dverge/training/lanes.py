@@ -156,10 +156,18 @@ class Lanes(Engine):
     def _workspace(self) -> Workspace:
         """The one of the thread that asks."""
         if not hasattr(self._own, "workspace"):
-            # Torch's memory is aligned to vectors, NumPy's is not.
-            dtype = self.weights.dtype
-            self._own.workspace = kernels.workspace(lambda n: torch.zeros(n, dtype=dtype).numpy())
+            self._own.workspace = kernels.workspace(self._zeros)
         return self._own.workspace
+
+    def _zeros(self, length: int) -> kernels.Array:
+        """Zeros in torch's memory, which is aligned to vectors as NumPy's is not.
+
+        They are written by NumPy: torch would start a team of OpenMP threads for this thread,
+        and a process with more of those than cores makes all its teams slower.
+        """
+        array = torch.empty(length, dtype=self.weights.dtype).numpy()
+        array.fill(0)
+        return array
 
     def _room(self, tasks: int) -> kernels.Array:
         """A row for each task's gradient."""

@@ -42,8 +42,8 @@ def load_start(config: TrainingConfig, root: Path | None = None) -> Ensemble | N
     return checkpoints.load(info)
 
 
-def with_start_digest(config: Config, root: Path | None = None) -> Config:
-    """The config with the digest of its start, once that has been loaded and found good.
+def with_fixed_start(config: Config, root: Path | None = None) -> Config:
+    """The config with its start, found good, named for good: by name or full path, and digest.
 
     Raises:
         CheckpointError, ConfigError: see load_start.
@@ -51,5 +51,7 @@ def with_start_digest(config: Config, root: Path | None = None) -> Config:
     if load_start(config, root) is None:
         return config
     assert isinstance(config, StartedConfig)
-    digest = checkpoints.read(checkpoints.find(config.start, root)).digest
-    return dataclasses.replace(config, start_digest=digest)
+    info = checkpoints.read(checkpoints.find(config.start, root))
+    home = (root or checkpoints.checkpoints_folder()).absolute()
+    start = info.name if info.folder.parent == home else str(info.folder)
+    return dataclasses.replace(config, start=start, start_digest=info.digest)

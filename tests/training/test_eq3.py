@@ -11,7 +11,7 @@ from dverge.training import Method
 from tests.training.small import MakeTraining, epochs
 
 EQ3: dict[str, Any] = {"method": Method.DVERGE, "diversity": "eq3", "clean_weight": 1}
-HARD: dict[str, Any] = {**EQ3, "alpha": 10, "learning_rate": 0.05, "epochs": 60}
+HARD: dict[str, Any] = {**EQ3, "alpha": 10, "learning_rate": 0.05, "epochs": 20}
 
 
 def test_without_a_cap_it_diverges_and_the_mend_is_named(training: MakeTraining) -> None:
@@ -24,20 +24,20 @@ def test_without_a_cap_it_diverges_and_the_mend_is_named(training: MakeTraining)
         epochs(training(**HARD))
 
 
-def test_it_falls_without_end_before_that(training: MakeTraining) -> None:
-    found = epochs(training(**{**EQ3, "alpha": 2, "epochs": 6}))
-    diversity = [max(metrics.terms["diversity"]) for metrics in found]
-    assert diversity == sorted(diversity) and diversity[-1] > 2 * diversity[0]
-    assert min(found[-1].train_loss) < 0
+def test_before_that_the_targets_are_unlearnt_epoch_by_epoch(training: MakeTraining) -> None:
+    found = epochs(training(**{**HARD, "learning_rate": 0.01, "epochs": 5}))
+    for of_member in zip(*(metrics.terms["diversity"] for metrics in found), strict=True):
+        assert list(of_member) == sorted(of_member)
+        assert of_member[-1] > of_member[0] + 0.05
+    assert max(found[-1].train_loss) < max(found[0].train_loss) < 0
 
 
 @pytest.mark.parametrize("cap", [3.0, 20.0])
 def test_with_a_cap_the_same_settings_stay_finite(cap: float, training: MakeTraining) -> None:
     found = epochs(training(**HARD, cap=cap))
-    assert len(found) == 60
     for metrics in found:
         assert max(metrics.terms["diversity"]) <= cap + 1e-6
-    assert max(found[-1].terms["diversity"]) > 0.9 * cap  # it did press against the cap
+    assert max(found[-1].terms["diversity"]) > 0.7 * cap  # it did press against the cap
 
 
 def test_of_eq4_none_is_told(training: MakeTraining) -> None:

@@ -21,7 +21,7 @@ from dverge.training import (
     Method,
     StartedConfig,
     load_start,
-    with_start_digest,
+    with_fixed_start,
 )
 from tests.training.small import MakeTraining, tiny_config
 
@@ -76,25 +76,25 @@ def test_it_is_looked_for_in_the_given_folder_first(
 @pytest.mark.parametrize("config", [tiny_config(method) for method in Method])
 def test_fresh_members_need_none(config: Any, info: CheckpointInfo) -> None:
     assert load_start(config) is None
-    assert with_start_digest(config) is config
+    assert with_fixed_start(config) is config
 
 
 def test_the_digest_is_of_the_weights(info: CheckpointInfo, trained: Ensemble) -> None:
-    config = with_start_digest(DvergeConfig(start="good", seed=3))
+    config = with_fixed_start(DvergeConfig(start="good", seed=3))
     assert config == DvergeConfig(start="good", seed=3, start_digest=info.digest)
-    assert with_start_digest(config) == config
+    assert with_fixed_start(config) == config
     checkpoints.save("twin", trained, method="dverge")  # other card, equal weights
     found = load_start(replace(config, start="twin"))
     assert found is not None and same(found, trained)
 
 
 def test_another_checkpoint_of_that_name_is_refused(info: CheckpointInfo) -> None:
-    config = with_start_digest(DvergeConfig(start="good"))
+    config = with_fixed_start(DvergeConfig(start="good"))
     replace_by(info, Ensemble([seeded_conv(seed) for seed in range(3)]))
-    for use in (load_start, with_start_digest):
+    for use in (load_start, with_fixed_start):
         with pytest.raises(CheckpointError, match="checkpoint 'good' has other weights than when"):
             use(config)
-    anew = with_start_digest(replace(config, start_digest=""))
+    anew = with_fixed_start(replace(config, start_digest=""))
     assert anew.start_digest not in ("", config.start_digest)
 
 
@@ -123,14 +123,14 @@ def test_a_broken_one_is_refused(case: str, info: CheckpointInfo) -> None:
     """Also where the damage is in a member that is not needed."""
     damage, message = DAMAGE[case]
     damage(info)
-    for use in (load_start, with_start_digest):
+    for use in (load_start, with_fixed_start):
         with pytest.raises(CheckpointError, match=message):
             use(DvergeConfig(start="good", members=2))
 
 
 def test_one_that_is_not_there_is_refused(info: CheckpointInfo) -> None:
     message = "there is no checkpoint 'nowhere'; those there are: good"
-    for use in (load_start, with_start_digest):
+    for use in (load_start, with_fixed_start):
         with pytest.raises(CheckpointError, match=message):
             use(DvergeConfig(start="nowhere"))
 
@@ -139,7 +139,7 @@ def test_too_few_members_are_refused(info: CheckpointInfo) -> None:
     message = (
         "members is 4; checkpoint 'good' to start from has 3. Ask for fewer, or start from another."
     )
-    for use in (load_start, with_start_digest):
+    for use in (load_start, with_fixed_start):
         with pytest.raises(ConfigError, match=message):
             use(DvergeConfig(start="good", members=4))
 
@@ -163,3 +163,15 @@ def test_a_training_takes_the_first_members_and_leaves_the_checkpoint_alone(
         assert not any(torch.equal(one, other) for one, other in pairs)
     assert all(a.equal(b) for a, b in zip(before, trained.state_dict().values(), strict=True))
     assert all(parameter.requires_grad for parameter in trained.parameters())
+
+
+def test_a_start_given_by_path_is_kept_by_name_or_full_path(
+    info: CheckpointInfo, trained: Ensemble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run may be gone on with from another working directory."""
+    elsewhere = checkpoints.save("good", trained, method="vanilla", root=tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path)
+    inside = with_fixed_start(DvergeConfig(start="checkpoints/good"))
+    assert (inside.start, inside.start_digest) == ("good", info.digest)
+    outside = with_fixed_start(DvergeConfig(start="elsewhere/good"))
+    assert outside.start == str(elsewhere.folder.absolute())
