@@ -100,6 +100,7 @@ def test_a_process_that_ends_by_itself_saves_and_does_not_crash(
     tmp_path: Path,
 ) -> None:
     """As the app does on Ctrl-C: not even the epoch it was in is lost."""
+    reference = reference_of(method)
     process = start("tests.runs.train_slowly", tmp_path, method, "leave")
     _, errors = process.communicate(timeout=LONG)
     assert process.returncode in (INTERRUPTED_EXIT, -signal.SIGINT), errors
@@ -114,7 +115,7 @@ def test_a_process_that_ends_by_itself_saves_and_does_not_crash(
     assert view.status.progress == pytest.approx(at)
     manager.resume(view.id)
     assert manager.wait(view.id, LONG).state is RunState.FINISHED
-    assert same(weights_of(checkpoint("killed")), reference_of(method).weights)
+    assert same(weights_of(checkpoint("killed")), reference.weights)
 
 
 OPTIONS = {

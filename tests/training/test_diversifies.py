@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +21,10 @@ START = Path(__file__).parents[2] / "checkpoints" / "vanilla-3xconv-s0"
 PAIRS = 512
 SHORT = DvergeConfig(
     epochs=4,
-    training_images=10_000,
-    learning_rate=1e-2,
+    training_images=20_000,
+    learning_rate=3e-3,
     schedule=Schedule.COSINE,
-    layer=LayerChoice.BATCH,
+    layer=LayerChoice.LAYER_5,
 )
 
 
@@ -41,6 +43,11 @@ class Overlap:
     others_target: float
     own_fooled: float
     others_fooled: float
+
+    @property
+    def selectivity(self) -> float:
+        """How many times as often the own member sees the target as the others do."""
+        return self.own_target / self.others_target
 
 
 def overlap(ensemble: Ensemble, images: ImageSet) -> Overlap:
@@ -67,12 +74,21 @@ def own_and_others(values: Tensor) -> tuple[float, float]:
     return values.diagonal().mean().item(), values[others].mean().item()
 
 
+@pytest.fixture
+def all_cores(one_thread: None) -> Iterator[None]:
+    """This training is long; the result is the same for any number of threads."""
+    torch.set_num_threads(os.cpu_count() or 1)
+    yield
+    torch.set_num_threads(1)
+
+
 @pytest.mark.full_data
 @pytest.mark.skipif(not full_data_available(), reason="needs all of CIFAR-10")
-def test_vulnerabilities_overlap_less_after_a_short_training() -> None:
-    """The others' share fooled falls from 27% to 15%; as many clean epochs alone leave it at 26%.
-
-    Of Eq. 2 nothing is said: it rises by as much in clean epochs, as members grow surer.
+def test_vulnerabilities_overlap_less_after_a_short_training(all_cores: None) -> None:
+    """Of distilled features that fool a member, fewer fool the others (27 %, then 14 %), and a
+    target is taken for the target by its own member 6.7 times as often as by the others before,
+    8.5 times after. As many clean epochs alone leave that at 28 % and 6.5 times. Of Eq. 2 nothing
+    is said: it rises in clean epochs too, as members grow surer.
     """
     train, validation = load(Split.TRAIN), load(Split.VALIDATION)
     start = checkpoints.load(START)
@@ -84,6 +100,7 @@ def test_vulnerabilities_overlap_less_after_a_short_training() -> None:
 
     for each in (before, after):  # distilled features are what Eq. 1 says
         assert each.own_target > 4 * each.others_target, figures
+    assert after.selectivity > 1.1 * before.selectivity, figures
     assert after.own_fooled > 0.75, figures  # members on their own stay vulnerable
     assert after.others_fooled < 0.7 * before.others_fooled, figures
     assert after.others_target < 0.9 * before.others_target, figures
