@@ -247,6 +247,8 @@ def further_fields(method: Method) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for title, names in GROUPS.items():
         due = [name for name in names if name in left and name not in values]
+        if title == "Diversity" and "diversity" not in due:
+            continue  # the clean weight of AdvT belongs elsewhere
         if due:
             st.caption(f"**{title}**")
             with st.grid(5, min_column_width=160):
