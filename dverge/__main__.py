@@ -16,7 +16,9 @@ from tqdm import tqdm
 
 from dverge import checkpoints
 from dverge.data import cli as data_cli
+from dverge.devices import resolve_device
 from dverge.errors import DvergeError, RunError
+from dverge.evaluation import cli as evaluation_cli
 from dverge.files import write_json
 from dverge.runs import Control, RunFolder, RunState, Status, execute, new_run_name, runs_folder
 from dverge.training import (
@@ -25,7 +27,6 @@ from dverge.training import (
     BenchRow,
     Method,
     bench,
-    resolve_device,
     with_fixed_start,
 )
 
@@ -68,9 +69,16 @@ def build_parser() -> argparse.ArgumentParser:
     resume.add_argument("id", help="the run's id, as printed when it was stopped")
     resume.set_defaults(run=resume_run)
 
+    evaluate = commands.add_parser("evaluate", help="measure checkpoints under attack")
+    evaluation_cli.add_arguments(evaluate)
+    evaluate.set_defaults(run=evaluation_cli.run)
+
     imports = commands.add_parser("import", help="make a checkpoint of Conv state dicts")
     imports.add_argument("files", nargs="+", type=Path, metavar="FILE.pth")
     imports.add_argument("--name", required=True, help="name of the new checkpoint")
+    imports.add_argument(
+        "--classes", default="", help="the ten outputs' classes, comma-separated, if not CIFAR-10's"
+    )
     imports.set_defaults(run=import_files)
 
     export = commands.add_parser("export", help="write a checkpoint's plain state dicts")
@@ -210,7 +218,8 @@ def execute_with_bar(folder: RunFolder, control: Control) -> Status:
 
 
 def import_files(arguments: argparse.Namespace) -> int:
-    info = checkpoints.import_weights(arguments.files, arguments.name)
+    classes = [name.strip() for name in arguments.classes.split(",") if name.strip()]
+    info = checkpoints.import_weights(arguments.files, arguments.name, classes=classes)
     print(f"checkpoint {info.name} with {len(info.card.members)} members is in {info.folder}")
     return 0
 

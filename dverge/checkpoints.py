@@ -22,9 +22,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from dverge.errors import CheckpointError
+from dverge.errors import CheckpointError, require
 from dverge.files import check_name, new_folder, replacing, write_json
-from dverge.models import Conv, Ensemble
+from dverge.models import CLASS_COUNT, Conv, Ensemble
 
 CARD = "card.json"
 HISTORY = "history.jsonl"
@@ -55,6 +55,7 @@ class Card:
         device: what it was trained on.
         training_seconds: time spent training.
         results: accuracies measured when it was made, each with its split, n and interval.
+        classes: what the outputs stand for, in order; empty means CIFAR-10's classes.
     """
 
     method: str
@@ -67,6 +68,7 @@ class Card:
     device: str = ""
     training_seconds: float | None = None
     results: list[dict[str, Any]] = field(default_factory=list)
+    classes: list[str] = field(default_factory=list)
     format: int = FORMAT
 
 
@@ -171,11 +173,15 @@ def read(folder: Path) -> CheckpointInfo:
 def _card(raw: dict[str, Any]) -> Card:
     """The card of these fields. Raises TypeError or ValueError if it cannot be."""
     card = Card(**raw)
-    for name, kind in (("members", dict), ("config", dict), ("versions", dict), ("results", list)):
+    kinds = {"members": dict, "config": dict, "versions": dict, "results": list, "classes": list}
+    for name, kind in kinds.items():
         if not isinstance(getattr(card, name), kind):
             raise ValueError(f"{name} is no {kind.__name__}")
-    if not all(isinstance(digest, str) for digest in (card.method, *card.members.values())):
-        raise ValueError("method and digests must be text")
+    texts = (card.method, *card.members.values(), *card.classes)
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("method, digests and classes must be text")
+    if card.classes and len(card.classes) != CLASS_COUNT:
+        raise ValueError(f"it names {len(card.classes)} classes; there are {CLASS_COUNT} outputs")
     if not all(_has(row, RESULT_FIELDS) for row in card.results):
         raise ValueError(f"each of its results must have {', '.join(sorted(RESULT_FIELDS))}")
     return card
@@ -259,15 +265,27 @@ def read_history(info: CheckpointInfo) -> list[dict[str, Any]]:
     return rows
 
 
-def import_weights(files: Sequence[Path], name: str, root: Path | None = None) -> CheckpointInfo:
+def import_weights(
+    files: Sequence[Path], name: str, root: Path | None = None, classes: Sequence[str] = ()
+) -> CheckpointInfo:
     """Make a checkpoint of plain Conv state dicts (keys conv1.weight … fc3.bias).
+
+    Args:
+        files: one a member.
+        name: of the checkpoint.
+        root: the folder of checkpoints; the default one if None.
+        classes: what the ten outputs stand for, if not CIFAR-10's classes.
 
     Raises:
         CheckpointError: a file is missing, holds anything but tensors, or is no Conv's.
+        ConfigError: the classes are not ten.
     """
+    ten = len(classes) in (0, CLASS_COUNT)
+    require(ten, "classes", ",".join(classes), f"{CLASS_COUNT} names in the outputs' order")
     members = [_conv(read_state_dict(file), str(file)) for file in files]
-    config = {"files": [file.name for file in files]}
-    return save(name, Ensemble(members), method="imported", root=root, config=config)
+    details: dict[str, Any] = {"config": {"files": [file.name for file in files]}}
+    details["classes"] = list(classes)
+    return save(name, Ensemble(members), method="imported", root=root, **details)
 
 
 def export_weights(info: CheckpointInfo, folder: Path) -> list[Path]:

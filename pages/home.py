@@ -7,8 +7,8 @@ import streamlit as st
 from dverge.attacks import Norm, Victim, pgd
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import CLASSES, Split, load
+from dverge.devices import describe_device, resolve_device
 from dverge.evaluation import Examination, Verdict, examine
-from dverge.training import describe_device, resolve_device
 from pages.widgets.cards import show_answers, show_heading, show_pictures, show_verdict
 from pages.widgets.data_status import show_data_status
 from pages.widgets.messages import errors_as_messages
@@ -87,7 +87,8 @@ def show_machine(available: list[CheckpointInfo]) -> None:
     with st.container(border=True):
         st.subheader("Next", anchor=False)
         show_data_status()
-        show_next_step(bool(available), bool(active))
+        training = any(not view.spec.is_evaluation for view in active)
+        show_next_step(bool(available), training)
 
 
 def show_next_step(has_checkpoint: bool, is_training: bool) -> None:

@@ -6,7 +6,7 @@ import streamlit as st
 
 from pages.widgets.messages import errors_as_messages
 from pages.widgets.navigation import enter_through_app
-from pages.widgets.resources import all_checkpoints, run_manager
+from pages.widgets.resources import all_checkpoints, run_manager, trainings
 from pages.widgets.run_cards import SPANS, show_run
 from pages.widgets.run_form import run_form
 from pages.widgets.run_table import all_trainings, show_trainings
@@ -18,7 +18,7 @@ NEWS = "checkpoints-just-made"
 def live_runs(log: bool, span: int, known: tuple[str, ...]) -> None:
     """The cards of runs that go on or could; the whole page reruns once when that changes."""
     with errors_as_messages():
-        views = run_manager().views()
+        views = trainings()
         if tuple(view.id for view in views if view.status.state.active) != known:
             done = [view for view in views if view.id in known and view.status.checkpoint]
             st.session_state[NEWS] = [
@@ -63,22 +63,21 @@ def show_news() -> None:
 enter_through_app()
 st.title("Train", anchor=False)
 show_news()
-manager = run_manager()
-views = manager.views()
+views = trainings()
 active = tuple(view.id for view in views if view.status.state.active)
 cards = st.container()
 with st.container(border=True):
     st.subheader("New training", anchor=False)
     st.fragment(run_form, parallel=True)()
-trainings = all_trainings(views, all_checkpoints()[0])
-if trainings:
+listed = all_trainings(views, all_checkpoints()[0])
+if listed:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader("All trainings", anchor=False, width="content")
         log, span = curve_switches()
-    show_trainings(trainings, log, span)
+    show_trainings(listed, log, span)
     with cards:
         st.fragment(live_runs, run_every=REFRESH if active else None)(log, span, active)
 else:
     st.caption("No trainings yet: start one above, and its curves appear here as they grow.")
-for message in manager.broken():
+for message in run_manager().broken():
     st.warning(message, icon=":material/folder_off:")

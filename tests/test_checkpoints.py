@@ -205,7 +205,7 @@ DAMAGED_CARDS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "architecture": (lambda f: edit_card(f, architecture="resnet20"), "'resnet20', not 'conv'"),
     "no members": (lambda f: edit_card(f, members={}), "its card lists no members"),
     "listed members": (lambda f: edit_card(f, members=[FIRST]), "members is no dict"),
-    "a digest of 5": (lambda f: edit_card(f, members={FIRST: 5}), "digests must be text"),
+    "a digest of 5": (lambda f: edit_card(f, members={FIRST: 5}), "digests and classes must be text"),
     "odd results": (lambda f: edit_card(f, results=[{"model": "mixture"}]), "its results must"),
     "no results": (lambda f: edit_card(f, results=None), "results is no list"),
 }

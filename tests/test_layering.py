@@ -13,23 +13,26 @@ REPOSITORY = Path(__file__).parents[1]
 LIBRARY = sorted((REPOSITORY / "dverge").rglob("*.py"))
 PAGES = sorted((REPOSITORY / "pages").rglob("*.py"))
 
-LOWER = {"data", "models", "errors"}
+LOWER = {"data", "models", "devices", "errors", "files", "seeds"}
 ROOMS: dict[str, set[str]] = {
     "__init__": set(),
     "errors": set(),
     "files": {"errors"},
-    "data": {"errors"},
+    "seeds": set(),
+    "devices": {"errors"},
+    "data": {"errors", "seeds"},
     "models": {"errors"},
-    "attacks": {"models", "errors"},
+    "attacks": {"models", "errors", "seeds"},
     "checkpoints": {"models", "errors", "files"},
     "training": {"attacks", "checkpoints"} | LOWER,
     "evaluation": {"attacks", "checkpoints"} | LOWER,
-    "runs": {"training", "evaluation", "checkpoints", "data", "errors", "files"},
+    "runs": {"training", "evaluation", "checkpoints", "data", "devices", "errors", "files"},
     "charts": {"attacks", "evaluation", "runs"} | LOWER,
 }
 ROOMS["__main__"] = set(ROOMS) - {"__init__"}
-THREADS = {"dverge.runs.manager", "dverge.runs.work"} | {
-    f"dverge.runs.{name}" for name in ("Control", "RunManager", "execute")
+THREADS = {
+    f"dverge.runs.{name}"
+    for name in ("manager", "work", "jobs", "evaluating", "Control", "RunManager", "execute")
 }
 TOP_LEVEL = {"README.md", "requirements.txt", "app.py", "pages", "dverge", "checkpoints", "tests"}
 

@@ -5,6 +5,7 @@ from dverge.attacks.config import (
     Attack,
     AttackConfig,
     Norm,
+    Through,
     Victim,
     fgsm,
     largest_eps,
@@ -12,6 +13,7 @@ from dverge.attacks.config import (
     pgd,
 )
 from dverge.attacks.distillation import REPORT_DISTILLATION, distill
+from dverge.attacks.geometry import image_starts
 from dverge.attacks.gradient import AttackResult, Trace, all_probabilities, attack
 from dverge.attacks.report import report_pgd
 
@@ -22,12 +24,14 @@ __all__ = [
     "AttackConfig",
     "AttackResult",
     "Norm",
+    "Through",
     "Trace",
     "Victim",
     "all_probabilities",
     "attack",
     "distill",
     "fgsm",
+    "image_starts",
     "largest_eps",
     "parse_victim",
     "pgd",

@@ -101,14 +101,33 @@ def pgd(
     return AttackConfig(norm, eps, size, steps, random_start, restarts, targeted, seed=seed)
 
 
+class Through(enum.StrEnum):
+    """What of the mixture an attack on it raises the cross-entropy of.
+
+    PROBABILITY is the mean of the members' probabilities: the mixture as deployed. LOGIT is the
+    mean of their logits, and LOSS the mean of their losses: the expected loss of a member drawn at
+    random, which is the attack on a mixture that draws one for each query (Athalye et al. 2018).
+    """
+
+    PROBABILITY = "probability"
+    LOGIT = "logit"
+    LOSS = "loss"
+
+
 @dataclass(frozen=True)
 class Victim:
-    """What the attack's gradient is taken of: one member, or the mixture (member is None)."""
+    """What the attack's gradient is taken of: one member, or the mixture (member is None).
+
+    `through` says what of the mixture is followed; whether it is fooled is the deployed one's say.
+    """
 
     member: int | None = None
+    through: Through = Through.PROBABILITY
 
     def __str__(self) -> str:
-        return "mixture" if self.member is None else f"member-{self.member + 1}"
+        if self.member is not None:
+            return f"member-{self.member + 1}"
+        return "mixture" if self.through is Through.PROBABILITY else f"mixture-{self.through}"
 
     def check(self, ensemble: Ensemble) -> None:
         """Raise ConfigError if the ensemble has no such member."""
@@ -123,13 +142,14 @@ MIXTURE = Victim()
 
 
 def parse_victim(name: str) -> Victim:
-    """The Victim written as "mixture" or "member-1", "member-2", …
+    """The Victim written as "mixture", "mixture-logit", "mixture-loss", "member-1", "member-2", …
 
     Raises:
         ConfigError: the name is neither.
     """
-    if name == "mixture":
-        return MIXTURE
+    for through in Through:
+        if name == str(Victim(through=through)):
+            return Victim(through=through)
     if match := re.fullmatch(r"member-([1-9][0-9]{0,3})", name):
         return Victim(int(match[1]) - 1)
     raise ConfigError(f"victim is {name!r}; it must be mixture, member-1, member-2, …")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from dverge.attacks.config import AttackConfig, Norm
+from dverge.seeds import derive_seed
 
 SMALLEST = 1e-12  # a gradient shorter than this has no direction; as in foolbox
 
@@ -42,11 +45,37 @@ def random_point(origin: Tensor, config: AttackConfig, generator: torch.Generato
 
     Drawn on the CPU, so that one seed gives the same start on every device.
     """
-    if config.norm is Norm.LINF:
-        noise = torch.rand(origin.shape, generator=generator, dtype=torch.float64) * 2 - 1
-    else:
-        noise = torch.randn(origin.shape, generator=generator, dtype=torch.float64)
-        radius = torch.rand(len(origin), 1, 1, 1, generator=generator, dtype=torch.float64)
-        noise = noise / lengths(noise) * radius ** (1 / origin.shape[1:].numel())
-    start = origin + config.eps * noise.to(origin)
-    return project(start, origin, config)
+    return _moved_by(_unit_noise(origin.shape, config.norm, generator), origin, config)
+
+
+def image_starts(
+    images: Tensor, numbers: Sequence[int], config: AttackConfig, restart: int
+) -> Tensor:
+    """Random starts that are a function of the seed, the restart and each image's number alone.
+
+    So what an attack finds does not depend on how images are batched, or which others there are.
+
+    Args:
+        images: N×3×32×32 in [0, 1].
+        numbers: N, each image's position in the official file.
+        config: norm, eps and seed.
+        restart: from 0.
+    """
+    generator, noise = torch.Generator(), []
+    for number in numbers:
+        generator.manual_seed(derive_seed(config.seed, "start", restart, int(number)))
+        noise.append(_unit_noise(torch.Size((1, *images.shape[1:])), config.norm, generator))
+    return _moved_by(torch.cat(noise), images, config)
+
+
+def _unit_noise(shape: torch.Size, norm: Norm, generator: torch.Generator) -> Tensor:
+    """Drawn uniformly from the ball of radius one for each of N×C×H×W, float64 on the CPU."""
+    if norm is Norm.LINF:
+        return torch.rand(shape, generator=generator, dtype=torch.float64) * 2 - 1
+    noise = torch.randn(shape, generator=generator, dtype=torch.float64)
+    radius = torch.rand(shape[0], 1, 1, 1, generator=generator, dtype=torch.float64)
+    return noise / lengths(noise) * radius ** (1 / shape[1:].numel())
+
+
+def _moved_by(noise: Tensor, origin: Tensor, config: AttackConfig) -> Tensor:
+    return project(origin + config.eps * noise.to(origin), origin, config)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dverge.attacks.config import MIXTURE, AttackConfig, Victim
+from dverge.attacks.config import MIXTURE, AttackConfig, Through, Victim
 from dverge.attacks.geometry import ascent, l1_normalised, project, random_point
 from dverge.errors import ConfigError
 from dverge.models import IMAGE_SHAPE, Ensemble, mix
@@ -103,10 +103,20 @@ def victim_objective(
     sign = -1.0 if config.targeted else 1.0
 
     def objective(images: Tensor) -> Tensor:
-        logits = victim_logits(ensemble, images, victim)
-        return sign * F.cross_entropy(logits, labels, reduction="none")
+        return sign * victim_loss(ensemble, images, labels, victim)
 
     return objective
+
+
+def victim_loss(ensemble: Ensemble, images: Tensor, labels: Tensor, victim: Victim) -> Tensor:
+    """N cross-entropies in nats of what the attack on a victim follows; see Through."""
+    if victim.member is not None or victim.through is Through.PROBABILITY:
+        return F.cross_entropy(victim_logits(ensemble, images, victim), labels, reduction="none")
+    if victim.through is Through.LOGIT:
+        logits = torch.stack([member(images) for member in ensemble.members]).mean(0)
+        return F.cross_entropy(logits, labels, reduction="none")
+    truth = ensemble.member_log_probs(images)[:, torch.arange(len(labels)), labels]
+    return -truth.mean(0)
 
 
 @dataclass(frozen=True)

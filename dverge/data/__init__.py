@@ -1,7 +1,7 @@
 """CIFAR-10: get it, verify it, split it, batch it; the bundled sample; pictures of one's own."""
 
 from dverge.data.background import BackgroundObtain, ObtainSnapshot, ObtainState
-from dverge.data.batches import Augmentation, Stream, derive_seed
+from dverge.data.batches import Augmentation, Stream
 from dverge.data.images import CLASSES, ImageSet, Split
 from dverge.data.loading import load
 from dverge.data.obtaining import obtain
@@ -18,7 +18,6 @@ __all__ = [
     "Split",
     "Stream",
     "data_folder",
-    "derive_seed",
     "full_data_available",
     "load",
     "obtain",

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import enum
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +12,7 @@ from torch import Tensor
 
 from dverge.data.images import ImageSet, to_unit_range
 from dverge.errors import require, require_integer
+from dverge.seeds import derive_seed
 
 PADDING = 4
 
@@ -23,11 +22,6 @@ class Augmentation(enum.StrEnum):
 
     NONE = "none"
     CROP_FLIP = "crop-flip"
-
-
-def derive_seed(*parts: Any) -> int:
-    """A seed from 0 to 2^63 - 1 that depends on all the parts, by SHA-256 of their repr."""
-    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from dverge.errors import DataError
+from dverge.errors import DataError, require_integer
 
 CLASSES: tuple[str, ...] = (
     "airplane",
@@ -115,6 +115,20 @@ class ImageSet:
         """The images at some positions in this set, in the order given."""
         chosen = self._key(selection)
         return ImageSet(self.split, self.images[chosen], self.labels[chosen], self.indices[chosen])
+
+    def balanced(self, n: int) -> ImageSet:
+        """A fixed subset of n images, as balanced over the classes as can be, in this set's order.
+
+        Each class gives its first images; all of the set if n is its size.
+
+        Raises:
+            ConfigError: n is not from 1 to the number of images.
+        """
+        require_integer("images", n, 1, len(self))
+        own = self.labels == torch.arange(len(CLASSES), device=self.device)[:, None]
+        rank = own.cumsum(1).gather(0, self.labels[None])[0]  # of each image in its class, from 1
+        first = (rank * len(CLASSES) + self.labels).argsort()[:n]
+        return self.subset(first.sort().values)
 
     def pixels(self, selection: Selection = slice(None)) -> Tensor:
         """Pixels at some positions in this set: float32, N×3×32×32 in [0, 1] (N = 1 for an int)."""

@@ -1,5 +1,6 @@
 """Networks: the report's Conv, and ensembles of them."""
 
+from dverge.models.compiled import CompiledConv, compiled
 from dverge.models.conv import CLASS_COUNT, IMAGE_SHAPE, LAYERS, Conv
 from dverge.models.ensemble import Ensemble, mix, seeded_conv
 from dverge.models.stacked import StackedConv, bind_parameters, flat_parameters
@@ -8,10 +9,12 @@ __all__ = [
     "CLASS_COUNT",
     "IMAGE_SHAPE",
     "LAYERS",
+    "CompiledConv",
     "Conv",
     "Ensemble",
     "StackedConv",
     "bind_parameters",
+    "compiled",
     "flat_parameters",
     "mix",
     "seeded_conv",

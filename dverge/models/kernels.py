@@ -303,17 +303,34 @@ def _feature_gradients(s, layer):
 
 
 @njit(nogil=True)
+def _spot(i, layer):
+    """Where the gradient of a layer's i-th feature lies: the convolutions' have padded rows."""
+    if layer > 2:
+        return i
+    row = 28 if layer == 1 else 10
+    return i + i // row * 2 * PAD + PAD
+
+
+@njit(nogil=True)
 def distance_gradient(w, image, s, layer):
     """∇ ‖f(z) - goal‖² in the image, into s.d_image (Eq. 1)."""
     forward(w, image, s, layer)
     features, d = _features(s, layer), _feature_gradients(s, layer)
-    row = 28 if layer == 1 else 10  # the convolutions' gradients have padded rows
-    pad = 2 * PAD if layer <= 2 else 0
     for i in range(features.size // L):
         difference = subtract(load(features, i * L), load(s.goal, i * L))
-        to = i + i // row * pad + pad // 2
-        store(d, to * L, add(difference, difference))
+        store(d, _spot(i, layer) * L, add(difference, difference))
     backward(w, s, layer, 0)
+
+
+@njit(nogil=True)
+def _log_sum_exp(logits, n):
+    """Of one lane's logits."""
+    top, total = logits[n], 0.0
+    for c in range(1, 10):
+        top = max(top, logits[c * L + n])
+    for c in range(10):
+        total += math.exp(logits[c * L + n] - top)
+    return top + math.log(total)
 
 
 @njit(nogil=True)
@@ -322,15 +339,11 @@ def cross_entropy(logits, labels, scale, cap, d):
     total = 0.0
     for n in range(L):
         label = labels[n]
-        top, norm = logits[n], 0.0
-        for c in range(1, 10):
-            top = max(top, logits[c * L + n])
-        for c in range(10):
-            norm += math.exp(logits[c * L + n] - top)
-        loss = 0.0 if label == UNKNOWN else top + math.log(norm) - logits[label * L + n]
+        norm = _log_sum_exp(logits, n)
+        loss = 0.0 if label == UNKNOWN else norm - logits[label * L + n]
         learns = label != UNKNOWN and not loss > cap  # NaN is carried on, to be noticed
         for c in range(10):
-            probability = math.exp(logits[c * L + n] - top) / norm
+            probability = math.exp(logits[c * L + n] - norm)
             d[c * L + n] = scale * (probability - (c == label)) if learns else 0.0
         total += min(loss, cap) if loss == loss else loss
     return total
@@ -368,11 +381,29 @@ def _step(image, origin, direction, step_size, eps):
 
 
 @njit(nogil=True, cache=True)
+def features(w, image, s, layer, out):
+    """A layer's features, into out."""
+    forward(w, image, s, layer)
+    out[:] = _features(s, layer)
+
+
+@njit(nogil=True, cache=True)
+def image_gradient(w, image, gradient, s, layer, out):
+    """The gradient in the image of what has this gradient in a layer's features, into out."""
+    forward(w, image, s, layer)
+    d = _feature_gradients(s, layer)
+    for i in range(gradient.size // L):
+        store(d, _spot(i, layer) * L, load(gradient, i * L))
+    backward(w, s, layer, 0)
+    out[:] = s.d_image
+
+
+@njit(nogil=True, cache=True)
 def distill(w, source, target, image, s, layer, eps, step_size, steps, momentum):
     """Turn `image`, where it starts, into the distilled feature of source and target (Eq. 1)."""
     forward(w, target, s, layer)
-    features = _features(s, layer)
-    s.goal[: features.size] = features
+    goal = _features(s, layer)
+    s.goal[: goal.size] = goal
     s.velocity[:] = 0
     for _ in range(steps):
         distance_gradient(w, image, s, layer)
@@ -412,12 +443,7 @@ def _shares(w, image, labels, s, share):
     for m in range(len(w)):
         forward(w[m], image, s, 5)
         for n in range(L):
-            top, norm = s.fc3[n], 0.0
-            for c in range(1, 10):
-                top = max(top, s.fc3[c * L + n])
-            for c in range(10):
-                norm += math.exp(s.fc3[c * L + n] - top)
-            share[m, n] = s.fc3[labels[n] * L + n] - top - math.log(norm)
+            share[m, n] = s.fc3[labels[n] * L + n] - _log_sum_exp(s.fc3, n)
     for n in range(L):
         top = share[:, n].max()
         total = 0.0

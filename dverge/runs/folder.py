@@ -3,7 +3,8 @@
 <runs>/<id>/
     run.json       its name, kind, config and date
     status.json    its state and progress
-    metrics.jsonl  one row a look at the running loss, one an epoch; appended
+    metrics.jsonl  of a training one row a look at the running loss, one an epoch; of an
+                   evaluation one row an accuracy; appended
     state.pt       all that is needed to go on; removed when the run has finished
     lock           held by the process that works on it
 """
@@ -165,7 +166,11 @@ class RunFolder:
             temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
     def save_state(self, state: dict[str, Any]) -> None:
-        """Write the state to go on from, atomically and onto the disk."""
+        """Write the state to go on from, atomically and onto the disk.
+
+        Args:
+            state: "training", the job's own, called so for an evaluation, too, and "elapsed".
+        """
         content = io.BytesIO()
         torch.save(state, content)  # not into the file: torch hides why a write failed
         with replacing(self.path / "state.pt") as temporary, temporary.open("wb") as file:

@@ -14,21 +14,18 @@ from typing import Any
 from filelock import FileLock
 
 from dverge.data import load
+from dverge.devices import resolve_device
 from dverge.errors import DvergeError, RunError
+from dverge.evaluation import EvaluationConfig
 from dverge.files import check_name
 from dverge.runs.folder import LOCK_WAIT, RunFolder, runs_folder
-from dverge.runs.records import RunState, RunView, Status
-from dverge.runs.work import (
-    MEANWHILE,
-    REASONS,
-    Control,
-    LoadImages,
-    execute,
-)
+from dverge.runs.jobs import LoadImages
+from dverge.runs.records import EVALUATION, RunState, RunView, Status
+from dverge.runs.work import MEANWHILE, REASONS, Control, config_of, execute
 from dverge.runs.workers import lower_priority, queue_of
-from dverge.training import TrainingConfig, config_from, resolve_device, with_fixed_start
+from dverge.training import TrainingConfig, with_fixed_start
 
-CLOSE_WAIT = 10.0  # seconds; a batch is over in less
+CLOSE_WAIT = 10.0  # seconds; a piece of work is over in less
 
 
 class RunManager:
@@ -39,7 +36,7 @@ class RunManager:
 
     Args:
         root: folder of the runs; the default one if None.
-        checkpoints_root: where checkpoints go; the default folder if None.
+        checkpoints_root: where checkpoints are; the default folder if None.
         load_images: where the images come from.
     """
 
@@ -60,8 +57,10 @@ class RunManager:
         self._locks: dict[str, FileLock] = {}
         atexit.register(self.close)
 
-    def submit(self, config: TrainingConfig, name: str) -> str:
+    def submit(self, config: TrainingConfig | EvaluationConfig, name: str) -> str:
         """Put a new run at the end of its device's queue; returns its id.
+
+        Whether the checkpoints to evaluate exist is looked at only when its turn comes.
 
         Raises:
             ConfigError: the name, the device or the number of members will not do.
@@ -70,9 +69,12 @@ class RunManager:
         """
         check_name(name)
         resolve_device(config.device)
-        config = with_fixed_start(config, self._checkpoints_root)
+        if isinstance(config, EvaluationConfig):
+            kind = EVALUATION
+        else:
+            config, kind = with_fixed_start(config, self._checkpoints_root), str(config.method)
         with self._lock, _written(f"the run cannot be put in {self.root}"):
-            folder = RunFolder.create(self.root, name, str(config.method), config.to_dict())
+            folder = RunFolder.create(self.root, name, kind, config.to_dict())
             self._enqueue(folder)
         return folder.id
 
@@ -106,7 +108,7 @@ class RunManager:
         return self._folder(run_id).metrics()
 
     def pause(self, run_id: str) -> None:
-        """Pause after the batch in hand, or take it out of the queue.
+        """Pause after the piece of work in hand, or take it out of the queue.
 
         Raises:
             RunError: it is not active, or another process works on it.
@@ -114,7 +116,7 @@ class RunManager:
         self._ask(run_id, RunState.PAUSED)
 
     def stop(self, run_id: str) -> None:
-        """Stop after the batch in hand, or take it out of the queue; what it had is kept.
+        """Stop after the piece of work in hand, or take it out of the queue; it keeps what it had.
 
         Raises:
             RunError: it is not active, or another process works on it.
@@ -203,8 +205,7 @@ class RunManager:
 
     def _enqueue(self, folder: RunFolder) -> None:
         """Take the run's lock and put it in its device's queue; the manager's lock is held."""
-        spec = folder.spec()
-        device = queue_of(config_from(spec.kind, spec.config))
+        device = queue_of(config_of(folder.spec()))
         lock = folder.hold()
         try:
             status = folder.status()

@@ -9,6 +9,7 @@ from typing import Any
 
 from dverge.errors import require, require_choice, require_number
 
+EVALUATION = "evaluation"  # the kind of a run that measures; one that trains has its method's
 FAR = 1e15  # above any time or count that a run's files hold
 
 
@@ -38,7 +39,14 @@ class RunState(enum.StrEnum):
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What a run is: written once, only its name may change."""
+    """What a run is: written once, only its name may change.
+
+    Attributes:
+        name: its own, and of the checkpoint it may become.
+        kind: the method of a training, or EVALUATION.
+        config: the settings, as plain JSON values.
+        created: when (Unix time).
+    """
 
     name: str
     kind: str
@@ -51,6 +59,11 @@ class RunSpec:
         require(isinstance(self.config, dict), "config", self.config, "an object")
         require_number("created", self.created, 0, FAR)
 
+    @property
+    def is_evaluation(self) -> bool:
+        """It measures checkpoints; else it trains one."""
+        return self.kind == EVALUATION
+
 
 @dataclass(frozen=True)
 class Status:
@@ -60,12 +73,12 @@ class Status:
         state: see RunState.
         message: the reason of a failure, or a word on the state.
         progress: share done, 0 to 1.
-        epoch: epochs done.
+        epoch: epochs (of an evaluation: measurements) done.
         seconds_left: estimate, None if there is none.
-        images_per_second: of the last look, None before the first.
+        images_per_second: of the last look, None before the first and for an evaluation.
         elapsed: seconds worked on it, over all sessions.
         device: what it runs on, in words.
-        checkpoint: name of the checkpoint it became.
+        checkpoint: name of the checkpoint it became, None if it became none.
         updated: when this was written (Unix time).
     """
 

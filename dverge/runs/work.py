@@ -1,39 +1,29 @@
-"""Working through one run: train, write what happens, and leave a checkpoint or a state."""
+"""Working through one run: do its job, write what happens, and leave a result or a state."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import importlib.metadata
 import logging
-import platform
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from dverge import checkpoints
-from dverge.data import ImageSet, Split, load
-from dverge.errors import CheckpointError, DvergeError, RunError
-from dverge.evaluation import clean_accuracy
+from dverge.data import load
+from dverge.devices import describe_device
+from dverge.errors import DvergeError, RunError
+from dverge.evaluation import EvaluationConfig
+from dverge.runs.evaluating import EvaluationJob
 from dverge.runs.folder import RunFolder
-from dverge.runs.records import RunState, Status
-from dverge.training import (
-    EpochMetrics,
-    StepMetrics,
-    Training,
-    TrainingConfig,
-    config_from,
-    describe_device,
-    load_start,
-    resolve_device,
-)
+from dverge.runs.jobs import Job, LoadImages, Note, TrainingJob
+from dverge.runs.records import RunSpec, RunState, Status
+from dverge.training import TrainingConfig, config_from
 
 STATUS_EVERY = 0.5  # seconds between writes of the status
-SHOWN_PACKAGES = ("torch", "torchvision", "safetensors")
 MEANWHILE = {
     RunState.PAUSED: RunState.PAUSING,
     RunState.STOPPED: RunState.STOPPING,
@@ -41,14 +31,13 @@ MEANWHILE = {
 }
 REASONS = {RunState.INTERRUPTED: "The app was closed. Resume goes on where it was."}
 OnUpdate = Callable[[Status], None]
-LoadImages = Callable[[Split], ImageSet]
 log = logging.getLogger(__name__)
 NO_MEMORY = "can't allocate memory"  # how torch on a CPU says it, in a RuntimeError
 NO_SPACE = "No space left on device"  # how safetensors says it, in an error of its own
 
 
 class Control:
-    """How others ask a run to pause or stop; it looks after every batch."""
+    """How others ask a run to pause or stop; it looks after every piece of work."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -73,86 +62,99 @@ def execute(
     checkpoints_root: Path | None = None,
     load_images: LoadImages = load,
 ) -> Status:
-    """Train a run to its end, or to the next request to pause or stop; never raises.
+    """Work on a run to its end, or to the next request to pause or stop; never raises.
 
     Whatever happens, what the run had is kept, and the returned status says how it ended.
 
     Args:
         folder: the run, with its lock held by the caller.
-        control: asked for a pause or stop after every batch.
+        control: asked for a pause or stop after every piece of work.
         on_update: called with each new status.
-        checkpoints_root: where the checkpoint goes; the default folder if None.
+        checkpoints_root: where checkpoints are; the default folder if None.
         load_images: where the images come from.
     """
-    session = _Session(folder, control, on_update, checkpoints_root)
+    session = _Session(folder, control, on_update)
     try:
-        session.prepare(load_images)
-        wanted = session.train()
+        session.prepare(checkpoints_root, load_images)
+        wanted = session.work()
         session.end(wanted)
     except Exception as error:  # noqa: BLE001 - a run must end as failed, whatever failed
         session.fail(error)
     return session.status
 
 
+def config_of(spec: RunSpec) -> TrainingConfig | EvaluationConfig:
+    """The settings of a run of either kind.
+
+    Raises:
+        ConfigError: there is no such kind or field, or a value is outside its range.
+    """
+    if spec.is_evaluation:
+        return EvaluationConfig.from_dict(spec.config)
+    return config_from(spec.kind, spec.config)
+
+
+def job_for(spec: RunSpec, checkpoints_root: Path | None, load_images: LoadImages) -> Job:
+    """The work of a run.
+
+    Raises:
+        ConfigError: its settings will not do, here or anywhere.
+    """
+    config = config_of(spec)
+    if isinstance(config, EvaluationConfig):
+        return EvaluationJob(config, checkpoints_root, load_images)
+    return TrainingJob(config, checkpoints_root, load_images)
+
+
 class _Session:
     """One stretch of work on a run, from its start or a resume to its next end."""
 
-    def __init__(
-        self, folder: RunFolder, control: Control, on_update: OnUpdate, root: Path | None
-    ) -> None:
-        self.folder, self.control, self.on_update, self.root = folder, control, on_update, root
+    def __init__(self, folder: RunFolder, control: Control, on_update: OnUpdate) -> None:
+        self.folder, self.control, self.on_update = folder, control, on_update
         self.status = Status(RunState.RUNNING, "preparing")
         self.began = time.perf_counter()
         self.elapsed_before = 0.0
 
-    def prepare(self, load_images: LoadImages) -> None:
+    def prepare(self, root: Path | None, load_images: LoadImages) -> None:
         before = self.folder.status()
-        spec = self.folder.spec()
-        config = config_from(spec.kind, spec.config)
-        device = resolve_device(config.device)
+        self.job = job_for(self.folder.spec(), root, load_images)
         self._tell(before.moved(RunState.RUNNING))
-        train, validation = load_images(Split.TRAIN), load_images(Split.VALIDATION)
         state = self.folder.load_state()
-        start = load_start(config, self.root) if state is None else None
-        self.training = Training(config, train, validation, device, start)
-        self.data_digest = train.digest
-        self.held_out = (load_images(Split.TEST), validation)
+        self.job.prepare(None if state is None else state["training"])
         if state is not None:
-            self.training.load_state_dict(state["training"])
             self.elapsed_before = state["elapsed"]
-        self.first_progress = self.training.progress()
-        epoch = self.first_progress * config.epochs
-        self.folder.drop_metrics_after(epoch + 1e-9)
+        position = self.job.position()
+        self.folder.drop_metrics_after(position + 1e-9)
         here = self.status.moved(RunState.RUNNING)  # told anew: the metrics have changed
-        here = replace(here, progress=self.first_progress, epoch=epoch)
-        self._tell(replace(here, device=describe_device(device)))
+        here = replace(here, progress=self.job.progress(), epoch=position)
+        self._tell(replace(here, device=describe_device(self.job.device)))
         self.began = time.perf_counter()
 
-    def train(self) -> RunState | None:
-        """Train on; returns the state asked for, or None when all epochs are done."""
+    def work(self) -> RunState | None:
+        """Work on; returns the state asked for, or None when all is done."""
         if self.control.wanted is not None:
             return self.control.wanted
         last_write = 0.0
-        for metrics in self.training.run():
-            self._note(metrics)
-            now = time.perf_counter()
-            due = metrics is not None and now - last_write > STATUS_EVERY
-            if due or isinstance(metrics, EpochMetrics):
-                last_write = now
-                self._tell(self._progressed())
-            if self.control.wanted is not None and self.training.progress() < 1:
+        for note in self.job.run():
+            if note is not None:
+                self._write_down(note)
+                now = time.perf_counter()
+                if note.keep or now - last_write > STATUS_EVERY:
+                    last_write = now
+                    self._tell(self._progressed())
+            if self.control.wanted is not None and self.job.progress() < 1:
                 return self.control.wanted
         return None
 
     def end(self, wanted: RunState | None) -> None:
-        """Leave a checkpoint when finished, else the state to go on from."""
+        """Leave what the work came to when finished, else the state to go on from."""
         self._save_state()
         self.status = self._progressed()
         if wanted is not None:
             self._tell(self.status.moved(wanted, REASONS.get(wanted, "")))
             return
-        info = self._save_checkpoint(self.folder.spec().name)
-        self._tell(replace(self.status.moved(RunState.FINISHED), checkpoint=info.name))
+        checkpoint = self.job.finish(self.folder, self._elapsed())
+        self._tell(replace(self.status.moved(RunState.FINISHED), checkpoint=checkpoint))
         with contextlib.suppress(OSError):  # it only takes room from now on
             self.folder.drop_state()
 
@@ -167,44 +169,26 @@ class _Session:
             except Exception as second:  # noqa: BLE001 - the first error is the one that matters
                 log.warning("run %s: its failure could not be told (%s)", self.folder.id, second)
 
-    def _note(self, metrics: StepMetrics | EpochMetrics | None) -> None:
-        if isinstance(metrics, StepMetrics):
-            self.folder.append_metrics({"kind": "step", **asdict(metrics)})
-        elif isinstance(metrics, EpochMetrics):
-            self.folder.append_metrics({"kind": "epoch", **asdict(metrics)})
-            self.status = replace(self.status, images_per_second=metrics.images_per_second)
-            every = self.training.config.snapshot_every
-            if every and metrics.epoch % every == 0 and metrics.epoch < self.training.config.epochs:
-                self._keep_snapshot(metrics.epoch)
+    def _write_down(self, note: Note) -> None:
+        for row in note.rows:
+            self.folder.append_metrics(row)
+        if note.keep:
+            self.job.leave(self.folder, self._elapsed())
             self._save_state()
-
-    def _keep_snapshot(self, epoch: int) -> None:
-        """Keep the members as a checkpoint, unless that was done before an interruption."""
-        name = snapshot_name(self.folder.spec().name, epoch)
-        folder = (self.root or checkpoints.checkpoints_folder()) / name
-        with contextlib.suppress(CheckpointError):  # there is none, or it is a broken one
-            before = checkpoints.load(folder).state_dict()
-            now = self.training.ensemble().state_dict()
-            if before.keys() == now.keys() and all(before[k].equal(now[k].cpu()) for k in now):
-                return
-        self._save_checkpoint(name)
 
     def _elapsed(self) -> float:
         return self.elapsed_before + time.perf_counter() - self.began
 
     def _progressed(self) -> Status:
-        progress = self.training.progress()
+        progress, done, images = self.job.progress(), self.job.worked(), self.job.images()
         session = time.perf_counter() - self.began
-        done = progress - self.first_progress
         speed = self.status.images_per_second
-        if done > 0 and session > 0:
-            config = self.training.config
-            images = config.epochs * config.training_images * config.members
+        if images is not None and done > 0 and session > 0:
             speed = done * images / session
         return replace(
             self.status,
             progress=progress,
-            epoch=progress * self.training.config.epochs,
+            epoch=self.job.position(),
             seconds_left=session / done * (1 - progress) if done > 0 else None,
             images_per_second=speed,
             elapsed=self._elapsed(),
@@ -212,40 +196,7 @@ class _Session:
         )
 
     def _save_state(self) -> None:
-        state = {"training": self.training.state_dict(), "elapsed": self._elapsed()}
-        self.folder.save_state(state)
-
-    def _save_checkpoint(self, name: str) -> checkpoints.CheckpointInfo:
-        """Keep the members as they are now under this name, or the next one that is free."""
-        ensemble = self.training.ensemble()
-        device = self.training.device
-        results = [
-            row for images in self.held_out for row in clean_accuracy(ensemble, images.to(device))
-        ]
-        history = [
-            {k: v for k, v in row.items() if k != "kind"}
-            for row in self.folder.metrics()
-            if row["kind"] == "epoch"
-        ]
-        config = self.training.config
-        for candidate in [name, *(f"{name[:61]}-{i}" for i in range(2, 100))]:
-            if (self.root or checkpoints.checkpoints_folder()).joinpath(candidate).exists():
-                continue
-            return checkpoints.save(
-                candidate,
-                ensemble,
-                method=str(config.method),
-                root=self.root,
-                history=history,
-                seed=config.seed,
-                config=config.to_dict(),
-                data_digest=self.data_digest,
-                versions=package_versions(),
-                device=self.status.device,
-                training_seconds=round(self._elapsed(), 1),
-                results=[row.to_dict() for row in results],
-            )
-        raise CheckpointError(f"the names {name!r} to '{name}-99' are all taken; rename the run.")
+        self.folder.save_state({"training": self.job.state_dict(), "elapsed": self._elapsed()})
 
     def _tell(self, status: Status) -> None:
         if status.state.active and self.control.wanted is not None:
@@ -253,15 +204,6 @@ class _Session:
         self.status = status
         self.on_update(status)
         self.folder.write_status(status)
-
-
-def package_versions() -> dict[str, str]:
-    """Versions of Python and of those packages there are that the numbers depend on."""
-    versions = {"python": platform.python_version()}
-    for name in SHOWN_PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    return versions
 
 
 def explain(error: BaseException) -> str:
@@ -284,12 +226,6 @@ def explain(error: BaseException) -> str:
 
 def _first_line(error: BaseException) -> str:
     return (str(error) or "no details").splitlines()[0]
-
-
-def snapshot_name(run: str, epoch: int) -> str:
-    """The name of the checkpoint that a run leaves behind after an epoch."""
-    ending = f"-e{epoch}"
-    return run[: 64 - len(ending)] + ending
 
 
 def new_run_name(config: TrainingConfig, taken: set[str]) -> str:

@@ -9,12 +9,14 @@ import threading
 
 import torch
 
-from dverge.training import TrainingConfig, resolve_device
+from dverge.devices import resolve_device
+from dverge.evaluation import EvaluationConfig
+from dverge.training import TrainingConfig
 
 LOW_PRIORITY = 5  # niceness of worker threads, so that pages stay quick beside them
 
 
-def queue_of(config: TrainingConfig) -> str:
+def queue_of(config: TrainingConfig | EvaluationConfig) -> str:
     """The name of the queue a run belongs in: one a physical device, however it is named.
 
     Raises:

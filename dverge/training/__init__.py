@@ -18,7 +18,6 @@ from dverge.training.config import (
     VanillaConfig,
     config_from,
 )
-from dverge.training.devices import describe_device, resolve_device
 from dverge.training.estimate import measure_batch_seconds, total_batches
 from dverge.training.presets import PRESETS
 from dverge.training.start import load_start, with_fixed_start
@@ -46,10 +45,8 @@ __all__ = [
     "VanillaConfig",
     "bench",
     "config_from",
-    "describe_device",
     "load_start",
     "measure_batch_seconds",
-    "resolve_device",
     "total_batches",
     "with_fixed_start",
 ]

@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Self
 
 from dverge.attacks import AttackConfig, Norm
 from dverge.data import Augmentation
+from dverge.devices import check_device_name
 from dverge.errors import ConfigError, require, require_choice, require_integer, require_number
-from dverge.training.devices import check_device_name
 
 TRAINING_IMAGES = 48_976  # all but the 1,024 validation images
 

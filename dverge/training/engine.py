@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from dverge.attacks import AttackConfig
-from dverge.data import derive_seed
 from dverge.models import Conv, bind_parameters, flat_parameters
+from dverge.seeds import derive_seed
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from dverge.data import ImageSet
+from dverge.devices import resolve_device
 from dverge.training.config import DvergeConfig, LayerChoice, TrainingConfig
-from dverge.training.devices import resolve_device
 from dverge.training.trainer import Training
 
 WARM_UP, MEASURED = 5, 20  # batches

@@ -7,11 +7,7 @@ a fixed order: the result is the same, bit for bit, for any number of threads.
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -19,7 +15,8 @@ from torch import Tensor
 
 from dverge.attacks import AttackConfig
 from dverge.models import Conv, kernels
-from dverge.models.kernels import IMAGE, UNKNOWN, Workspace
+from dverge.models.crew import Crew, from_lanes, to_lanes
+from dverge.models.kernels import UNKNOWN
 from dverge.models.simd import LANES
 from dverge.training.engine import Engine, Term
 
@@ -39,23 +36,14 @@ class Lanes(Engine):
         threads: int | None = None,
     ) -> None:
         super().__init__(members, momentum, weight_decay)
-        self._threads = threads or torch.get_num_threads()
-        self._others = ThreadPoolExecutor(max(1, self._threads - 1), "lanes")
-        self._own = threading.local()
+        self._crew = Crew(threads)
         self._gradients = torch.zeros(0)
 
     def encode(self, images: Tensor) -> Tensor:
-        sets, count = images.shape[:2]
-        blocks = -(-count // LANES)
-        if count < blocks * LANES:
-            black = images.new_zeros(sets, blocks * LANES - count, *images.shape[2:])
-            images = torch.cat([images, black], 1)
-        split = images.view(sets, blocks, LANES, IMAGE)
-        return split.transpose(2, 3).contiguous().view(sets, blocks, IMAGE * LANES)
+        return torch.stack([to_lanes(each) for each in images])
 
     def decode(self, images: Tensor, count: int) -> Tensor:
-        split = images.view(*images.shape[:2], IMAGE, LANES).transpose(2, 3)
-        return split.reshape(len(images), -1, 3, 32, 32)[:, :count]
+        return torch.stack([from_lanes(each, count).view(count, 3, 32, 32) for each in images])
 
     def distill(
         self, source: Tensor, target: Tensor, start: Tensor, layer: int, config: AttackConfig
@@ -70,12 +58,12 @@ class Lanes(Engine):
                 sources[block],
                 targets[block],
                 images[m, block],
-                self._workspace(),
+                self._crew.workspace(self.weights.dtype),
                 layer,
                 *_numbers(config),
             )
 
-        self._each(task, np.ndindex(*images.shape[:2]))
+        self._crew.each(task, np.ndindex(*images.shape[:2]))
         return result
 
     def attack(
@@ -91,11 +79,11 @@ class Lanes(Engine):
                 origins[s, block],
                 known[s, block],
                 examples[s, block],
-                self._workspace(),
+                self._crew.workspace(self.weights.dtype),
                 *_numbers(config),
             )
 
-        self._each(task, np.ndindex(*examples.shape[:2]))
+        self._crew.each(task, np.ndindex(*examples.shape[:2]))
         return result
 
     def step(self, terms: Sequence[Term], learning_rate: float | Tensor) -> Tensor:
@@ -116,11 +104,11 @@ class Lanes(Engine):
             term, count = terms[t], terms[t].labels.shape[1]
             cap = np.inf if term.cap is None else term.cap
             scale, block_labels = term.weight / count, labels[t][s, block]
-            own = self._workspace()
+            own = self._crew.workspace(self.weights.dtype)
             image, out = images[t][s, block], gradients[i]
             return kernels.learn(w[m], image, block_labels, scale, cap, own, out) / count
 
-        losses = self._each(learn, ((i,) for i in range(len(work))))
+        losses = self._crew.each(learn, ((i,) for i in range(len(work))))
         of_member = np.searchsorted([m for _, m, _, _ in work], range(self.count + 1))
 
         def descend(m: int) -> None:
@@ -128,46 +116,11 @@ class Lanes(Engine):
             rate = float(learning_rate)
             kernels.descend(w[m], velocity[m], rows, rate, self.momentum, self.weight_decay)
 
-        self._each(descend, ((m,) for m in range(self.count)))
+        self._crew.each(descend, ((m,) for m in range(self.count)))
         sums = np.zeros((len(terms), self.count))
         for (t, m, _, _), loss in zip(work, losses, strict=True):
             sums[t, m] += loss
         return torch.from_numpy(sums)
-
-    def _each(self, task: Callable[..., Any], arguments: Iterable[tuple[int, ...]]) -> list[Any]:
-        """The results of a task for each of its arguments, in order."""
-        work = list(arguments)
-        results: list[Any] = [None] * len(work)
-        numbers = iter(range(len(work)))  # shared: whoever is free takes the next
-
-        def take() -> None:
-            for i in numbers:
-                results[i] = task(*work[i])
-
-        others: list[Future[None]] = []
-        with contextlib.suppress(RuntimeError):  # Python ends and takes no new work: go on alone
-            for _ in range(self._threads - 1):
-                others.append(self._others.submit(take))
-        take()
-        for other in others:
-            other.result()
-        return results
-
-    def _workspace(self) -> Workspace:
-        """The one of the thread that asks."""
-        if not hasattr(self._own, "workspace"):
-            self._own.workspace = kernels.workspace(self._zeros)
-        return self._own.workspace
-
-    def _zeros(self, length: int) -> kernels.Array:
-        """Zeros in torch's memory, which is aligned to vectors as NumPy's is not.
-
-        They are written by NumPy: torch would start a team of OpenMP threads for this thread,
-        and a process with more of those than cores makes all its teams slower.
-        """
-        array = torch.empty(length, dtype=self.weights.dtype).numpy()
-        array.fill(0)
-        return array
 
     def _room(self, tasks: int) -> kernels.Array:
         """A row for each task's gradient."""

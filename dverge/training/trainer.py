@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dverge.data import ImageSet, Stream, derive_seed
+from dverge.data import ImageSet, Stream
 from dverge.errors import ConfigError, TrainingError
 from dverge.models import LAYERS, Conv, Ensemble, mix, seeded_conv
+from dverge.seeds import derive_seed
 from dverge.training.config import (
     Diversity,
     DvergeConfig,

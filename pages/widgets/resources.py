@@ -22,6 +22,16 @@ def run_manager() -> RunManager:
     return RunManager()
 
 
+def trainings() -> list[RunView]:
+    """The runs that train, newest first."""
+    return [view for view in run_manager().views() if not view.spec.is_evaluation]
+
+
+def evaluations() -> list[RunView]:
+    """The runs that measure, newest first."""
+    return [view for view in run_manager().views() if view.spec.is_evaluation]
+
+
 @st.cache_resource
 def download() -> BackgroundObtain:
     """The one download of the full data set."""

@@ -11,6 +11,7 @@ import streamlit as st
 from dverge import checkpoints
 from dverge.charts import method_title
 from dverge.data import Split, full_data_available, load
+from dverge.devices import describe_device, resolve_device
 from dverge.errors import DvergeError
 from dverge.runs import new_run_name
 from dverge.training import (
@@ -20,10 +21,8 @@ from dverge.training import (
     StartedConfig,
     TrainingConfig,
     config_from,
-    describe_device,
     load_start,
     measure_batch_seconds,
-    resolve_device,
     total_batches,
 )
 from pages.widgets.messages import errors_as_messages, show_error

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from dverge.data import Augmentation, ImageSet, Split, Stream, derive_seed
+from dverge.data import Augmentation, ImageSet, Split, Stream
 from dverge.data.batches import crop_flip
 from dverge.errors import ConfigError
+from dverge.seeds import derive_seed
 
 BOTH = pytest.mark.parametrize("augmentation", list(Augmentation))
 

@@ -12,6 +12,7 @@ import pytest
 from dverge import checkpoints
 from dverge.runs import RunManager
 from dverge.training import Method
+from tests.runs.measured import Rows, evaluated, gated_evaluation, save_two
 from tests.runs.small import CONFIGS, Gate, Result, finished, gated, load_images
 
 
@@ -33,7 +34,7 @@ def reference(reference_of: Callable[[Method], Result]) -> Result:
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     """Holds the trainings of this test where it wants."""
     gate = Gate()
-    monkeypatch.setattr("dverge.runs.work.Training", gated(gate))
+    monkeypatch.setattr("dverge.runs.jobs.Training", gated(gate))
     yield gate
     gate.open()
 
@@ -63,3 +64,23 @@ def manager(make_manager: Callable[..., RunManager]) -> RunManager:
 def checkpoint(tmp_path: Path) -> Callable[[str], checkpoints.CheckpointInfo]:
     """Reads a checkpoint that a run left."""
     return lambda name: checkpoints.read(tmp_path / "checkpoints" / name)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """The folder of the two checkpoints that the small evaluation measures."""
+    return save_two(tmp_path)
+
+
+@pytest.fixture
+def pieces(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """Holds the evaluations of this test at the gate; one entry a piece of work they did."""
+    done: list[None] = []
+    monkeypatch.setattr("dverge.runs.evaluating.Evaluation", gated_evaluation(gate, done))
+    return done
+
+
+@pytest.fixture(scope="module")
+def figures(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Rows:
+    """The rows that the small evaluation comes to."""
+    return evaluated(tmp_path_factory.mktemp("evaluated"))

@@ -12,7 +12,7 @@ from dverge import checkpoints
 from dverge.checkpoints import CheckpointInfo
 from dverge.models import Ensemble, seeded_conv
 from dverge.runs import RunFolder, RunManager, RunState
-from dverge.runs.work import snapshot_name
+from dverge.runs.jobs import snapshot_name
 from tests.runs.small import CONFIG, LONG, PER_EPOCH, Gate, Result, same, untimed, weights_of
 
 ReadCheckpoint = Callable[[str], CheckpointInfo]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from dverge.runs import RunManager, work
+from dverge.runs import RunManager, jobs
 from dverge.training import Method
 from tests.runs.small import ALL, CONFIGS, LONG, Gate, gated, load_images, until
 
@@ -23,7 +23,7 @@ def main(root: Path, method: Method, leave: bool) -> None:
     torch.set_num_threads(THREADS)
     gate = Gate()
     gate.then = dict.fromkeys(range(1, ALL + 1), lambda: time.sleep(PAUSE))
-    work.Training = gated(gate)  # type: ignore[misc]
+    jobs.Training = gated(gate)  # type: ignore[misc]
     manager = RunManager(root / "runs", root / "checkpoints", load_images)
     run = manager.submit(CONFIGS[method], "killed")
     if leave:

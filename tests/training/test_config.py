@@ -13,6 +13,7 @@ import torch
 
 from dverge.attacks import REPORT_DISTILLATION, AttackConfig, Norm
 from dverge.data import Augmentation
+from dverge.devices import resolve_device
 from dverge.errors import ConfigError
 from dverge.training import (
     CONFIGS,
@@ -29,7 +30,6 @@ from dverge.training import (
     TrainingConfig,
     VanillaConfig,
     config_from,
-    resolve_device,
 )
 
 Refusal = tuple[str, Any, str]

@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from scipy.stats import chisquare  # type: ignore[import-untyped]  # comes with foolbox
 from torch import Tensor
 
-from dverge.data import ImageSet, Stream, derive_seed
+from dverge.data import ImageSet, Stream
 from dverge.models import Conv, Ensemble, seeded_conv
+from dverge.seeds import derive_seed
 from dverge.training import EpochMetrics, Method, Schedule, Training, TrainingConfig
 from dverge.training.engine import Given
 from dverge.training.plain import PlainLoop

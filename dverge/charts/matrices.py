@@ -1,0 +1,64 @@
+"""Small matrices with their numbers written in: transfer and diversity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import altair as alt
+import pandas as pd
+from torch import Tensor
+
+CELL = 64
+
+
+def matrix_frame(
+    values: Tensor, rows: Sequence[str], columns: Sequence[str], low: Tensor, high: Tensor
+) -> pd.DataFrame:
+    """A row a cell of R×C values: row, column, value, and the ends of its 95 % interval."""
+    cells = [
+        (row, column, *(float(each[i, j]) for each in (values, low, high)))
+        for i, row in enumerate(rows)
+        for j, column in enumerate(columns)
+    ]
+    return pd.DataFrame(cells, columns=["row", "column", "value", "low", "high"])
+
+
+def matrix_chart(
+    frame: pd.DataFrame,
+    row_title: str,
+    column_title: str,
+    unit: str,
+    domain: tuple[float, float],
+    digits: int = 0,
+) -> alt.LayerChart:
+    """A heat map with its numbers: darker is more, on a fixed scale, so that maps compare."""
+    rows, columns = list(dict.fromkeys(frame["row"])), list(dict.fromkeys(frame["column"]))
+    form = f".{digits}f"
+    base = alt.Chart(frame).encode(
+        x=alt.X(
+            "column:N",
+            sort=columns,
+            title=column_title,
+            axis=alt.Axis(orient="top", labelAngle=0, ticks=False, domain=False),
+        ),
+        y=alt.Y("row:N", sort=rows, title=row_title, axis=alt.Axis(ticks=False, domain=False)),
+        tooltip=[
+            alt.Tooltip("row:N", title=row_title),
+            alt.Tooltip("column:N", title=column_title),
+            alt.Tooltip("value:Q", title=unit, format=f".{digits + 1}f"),
+            alt.Tooltip("low:Q", title="95 % from", format=f".{digits + 1}f"),
+            alt.Tooltip("high:Q", title="to", format=f".{digits + 1}f"),
+        ],
+    )
+    scale = alt.Scale(domain=list(domain), clamp=True)
+    shade = alt.Color("value:Q", scale=scale, legend=None)
+    squares = base.mark_rect(cornerRadius=4).encode(color=shade)
+    middle = (domain[0] + domain[1]) / 2
+    ink = alt.condition(f"datum.value > {middle}", alt.value(DARK_INK), alt.value(LIGHT_INK))
+    numbers = base.mark_text(fontSize=14, fontWeight=600).encode(
+        text=alt.Text("value:Q", format=form), color=ink
+    )
+    return alt.LayerChart(layer=[squares, numbers]).properties(height=CELL * len(rows) + 40)
+
+
+DARK_INK, LIGHT_INK = "white", "black"

@@ -1,0 +1,103 @@
+"""Result rows as tables for the screen and for papers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import pandas as pd
+
+from dverge.evaluation import (
+    COLUMNS,
+    Accuracy,
+    ReportTable,
+    Row,
+    attack_title,
+    model_title,
+    victim_title,
+)
+
+LATEX_SIGNS = str.maketrans(
+    {"\\": r"\textbackslash{}", "∞": r"$\infty$", "–": "--"}
+    | {sign: rf"\{sign}" for sign in "&%$#_{}"}
+)
+
+
+def result_frame(rows: Iterable[Row]) -> pd.DataFrame:
+    """A line a result; accuracies in per cent."""
+    return pd.DataFrame(
+        [
+            {
+                "Ensemble": row.checkpoint,
+                "Model": model_title(row.figure.model),
+                "Attack": attack_title(row.figure.attack, row.figure.parameters),
+                "Follows": victim_title(row.figure.parameters.get("victim", "")) or "–",
+                "Accuracy": row.figure.accuracy,
+                "95 % from": row.figure.ci_low,
+                "to": row.figure.ci_high,
+                "Images": row.figure.n,
+                "Split": str(row.figure.split),
+                "Protocol": str(row.subject.protocol),
+                "Restarts": row.figure.parameters.get("restarts", 1),
+                "Seed": row.subject.seed,
+                "Seconds": row.figure.seconds,
+                "Device": row.device,
+            }
+            for row in rows
+        ]
+    )
+
+
+def to_markdown(frame: pd.DataFrame) -> str:
+    """A frame as a Markdown table."""
+    lines = [list(frame.columns), ["---"] * len(frame.columns), *_cells(frame)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def to_latex(frame: pd.DataFrame) -> str:
+    """A frame as a LaTeX tabular (with booktabs)."""
+    form = "".join("r" if pd.api.types.is_numeric_dtype(kind) else "l" for kind in frame.dtypes)
+    body = [_latex_line(line) for line in _cells(frame)]
+    head = _latex_line(list(frame.columns))
+    parts = [rf"\begin{{tabular}}{{{form}}}", r"\toprule", head, r"\midrule", *body]
+    return "\n".join([*parts, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _latex_line(cells: Sequence[str]) -> str:
+    return " & ".join(cell.translate(LATEX_SIGNS) for cell in cells) + r" \\"
+
+
+def _cells(frame: pd.DataFrame) -> list[list[str]]:
+    return [[_text(value) for value in line] for line in frame.itertuples(index=False)]
+
+
+def _text(value: object) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def report_frame(
+    table: ReportTable,
+    report: Mapping[tuple[str, str], Accuracy],
+    standard: Mapping[tuple[str, str], Accuracy],
+) -> pd.DataFrame:
+    """A table of the report, cell by cell beside our figures, in per cent.
+
+    Args:
+        table: as printed.
+        report, standard: our figures under the two protocols, by model and attack.
+
+    Returns:
+        A line a model, in the table's order and the mixture always last; columns are pairs of an
+        attack and a source ("report", "here", "standard"), NaN where there is no figure.
+    """
+    models = list(dict.fromkeys([*table.rows, "mixture"]))
+    nothing = (float("nan"),) * len(COLUMNS)
+    lines = []
+    for model in models:
+        line = []
+        for attack, printed in zip(COLUMNS, table.rows.get(model, nothing), strict=True):
+            ours = [each.get((model, attack)) for each in (report, standard)]
+            line += [printed, *(float("nan") if f is None else f.accuracy for f in ours)]
+        lines.append(line)
+    sources = ("report", "here", "standard")
+    columns = pd.MultiIndex.from_product([[attack_title(a, {}) for a in COLUMNS], sources])
+    return pd.DataFrame(lines, index=[model_title(model) for model in models], columns=columns)

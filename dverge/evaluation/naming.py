@@ -1,0 +1,50 @@
+"""What attacks and models are called on screen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+ATTACK_TITLES = {
+    "clean": "no attack",
+    "fgsm": "FGSM",
+    "pgd-linf": "PGD L∞",
+    "pgd-l2": "PGD L2",
+    "aa-linf": "AutoAttack L∞",
+    "aa-l2": "AutoAttack L2",
+    "noise": "random noise",
+    "square": "Square",
+    "zero-gradient": "no gradient",
+}
+VICTIM_TITLES = {
+    "worst": "worst of all",
+    "mixture": "mean probability",
+    "mixture-logit": "mean logit",
+    "mixture-loss": "mean loss",
+    "members": "each submodel",
+}
+
+
+def attack_title(attack: str, parameters: dict[str, Any]) -> str:
+    """An attack at its setting, such as "PGD L∞ 8/255, 50 steps"."""
+    words = ATTACK_TITLES.get(attack, attack)
+    if "eps" in parameters:
+        words += f" {eps_title(parameters['eps'], l2=attack.endswith('l2'))}"
+    if parameters.get("steps", 1) > 1:
+        words += f", {parameters['steps']} steps"
+    return words
+
+
+def eps_title(eps: float, l2: bool = False) -> str:
+    """A budget: in 255ths where that is a whole number and the norm is L-inf."""
+    whole = round(255 * eps)
+    return f"{whole}/255" if not l2 and abs(255 * eps - whole) < 1e-6 else f"{eps:g}"
+
+
+def model_title(model: str) -> str:
+    """A model, such as "submodel 1"."""
+    return model.replace("random-member", "random submodel").replace("member-", "submodel ")
+
+
+def victim_title(victim: str) -> str:
+    """What an attack on the mixture followed, or the model itself."""
+    return VICTIM_TITLES.get(victim, model_title(victim))

@@ -1,0 +1,184 @@
+"""Finished measurements, kept in their checkpoint's folder so that nothing is computed twice.
+
+checkpoints/<name>/evaluations/<protocol>-<split>-<n>-<digest>.json
+
+A file belongs to one set of weights, one protocol, one set of images and one seed, all of which its
+digest covers: whatever changes, what was kept for the old is not shown for the new.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dverge.checkpoints import CheckpointInfo
+from dverge.data import ImageSet, Split
+from dverge.errors import CheckpointError, ConfigError
+from dverge.evaluation.accuracy import Accuracy
+from dverge.evaluation.measurements import Measurement
+from dverge.evaluation.protocols import EvaluationConfig, Protocol
+from dverge.files import write_json
+
+FOLDER = "evaluations"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a file of results is about.
+
+    Attributes:
+        weights: the checkpoint's digest.
+        protocol, version: what is measured; see protocols.
+        split, n, data: which images, how many, and the digest of their pixels and labels.
+        seed: of all that is random.
+    """
+
+    weights: str
+    protocol: Protocol
+    version: int
+    split: Split
+    n: int
+    data: str
+    seed: int
+
+    @classmethod
+    def of(cls, info: CheckpointInfo, config: EvaluationConfig, images: ImageSet) -> Subject:
+        """The subject of an evaluation of a checkpoint on these images."""
+        protocol, version = config.protocol, config.version
+        shared = (images.split, len(images), images.digest, config.seed)
+        return cls(info.digest, protocol, version, *shared)
+
+    @property
+    def file_name(self) -> str:
+        text = json.dumps([FORMAT, *asdict(self).values()])
+        digest = hashlib.sha256(text.encode()).hexdigest()[:10]
+        return f"{self.protocol}-{self.split}-{self.n}-{digest}.json"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """One measurement's rows, and what they were computed on."""
+
+    attack: str
+    parameters: dict[str, Any]
+    device: str
+    rows: list[Accuracy]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A figure with all that it is of."""
+
+    checkpoint: str
+    subject: Subject
+    device: str
+    figure: Accuracy
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values, without the bit for each image."""
+        about = self.subject
+        values = {"checkpoint": self.checkpoint, **self.figure.to_dict()}
+        values.pop("held", None)
+        return values | {
+            "protocol": str(about.protocol),
+            "seed": about.seed,
+            "data": about.data,
+            "weights": about.weights,
+            "device": self.device,
+            "images_per_second": _speed(self.figure),
+        }
+
+
+def rows_of(info: CheckpointInfo, subject: Subject, finished: Finished) -> list[Row]:
+    """A finished measurement's rows, each with all that it is of."""
+    return [Row(info.name, subject, finished.device, figure) for figure in finished.rows]
+
+
+def _speed(figure: Accuracy) -> float | None:
+    """Images a second under the attacks behind a figure."""
+    return round(figure.n / figure.seconds, 1) if figure.seconds else None
+
+
+@dataclass(frozen=True)
+class Results:
+    """The content of a file."""
+
+    subject: Subject
+    finished: list[Finished] = field(default_factory=list)
+
+    @property
+    def rows(self) -> list[Accuracy]:
+        return [row for each in self.finished for row in each.rows]
+
+    def find(self, measurement: Measurement) -> Finished | None:
+        """The measurement's rows, or None if it is not finished."""
+        due = measurement.attack, measurement.parameters()
+        return next((f for f in self.finished if (f.attack, f.parameters) == due), None)
+
+
+def load_results(info: CheckpointInfo, subject: Subject) -> Results:
+    """What is kept of a subject; empty where there is nothing, or nothing that can be read."""
+    path = info.folder / FOLDER / subject.file_name
+    kept = _read(path)
+    return kept if kept is not None and kept.subject == subject else Results(subject)
+
+
+def add_finished(info: CheckpointInfo, subject: Subject, finished: Finished) -> None:
+    """Keep one more measurement.
+
+    Raises:
+        CheckpointError: the checkpoint is gone, or its folder cannot be written in.
+    """
+    kept = load_results(info, subject)
+    path = info.folder / FOLDER / subject.file_name
+    value = {"format": FORMAT, **asdict(subject)}
+    value["finished"] = [_plain(each) for each in [*kept.finished, finished]]
+    try:
+        path.parent.mkdir(exist_ok=True)  # no parents: a deleted checkpoint must not come back
+        write_json(path, value)
+    except OSError as error:
+        reason = "it was deleted" if not info.folder.is_dir() else error.strerror or str(error)
+        raise CheckpointError(
+            f"the results of checkpoint {info.name!r} cannot be kept in {path.parent}: {reason}."
+        ) from error
+
+
+def all_results(info: CheckpointInfo) -> list[Results]:
+    """All that is kept of a checkpoint and still holds: of its weights, by today's protocols."""
+    folder = info.folder / FOLDER
+    files = sorted(folder.glob("*.json")) if folder.is_dir() else []
+    kept = [results for file in files if (results := _read(file)) is not None]
+    return [each for each in kept if _holds(each.subject, info)]
+
+
+def _holds(subject: Subject, info: CheckpointInfo) -> bool:
+    now = EvaluationConfig((info.name,), subject.protocol).version
+    return subject.weights == info.digest and subject.version == now
+
+
+def _read(path: Path) -> Results | None:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if value.pop("format") != FORMAT:
+            return None
+        finished = [
+            Finished(**(each | {"rows": [Accuracy(**row) for row in each["rows"]]}))
+            for each in value.pop("finished")
+        ]
+        value |= {"protocol": Protocol(value["protocol"]), "split": Split(value["split"])}
+        return Results(Subject(**value), finished)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, ConfigError):
+        return None  # it is computed anew and written over
+
+
+def _plain(finished: Finished) -> dict[str, Any]:
+    return {
+        "attack": finished.attack,
+        "parameters": finished.parameters,
+        "device": finished.device,
+        "rows": [row.to_dict() for row in finished.rows],
+    }

@@ -1,0 +1,334 @@
+"""Vulnerability diversity (Eq. 2) against a plain loop of the formula, and the pairs it is over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dverge.attacks import REPORT_DISTILLATION, AttackConfig, Norm, pgd
+from dverge.data import ImageSet, Split, load
+from dverge.errors import ConfigError
+from dverge.evaluation.diversity import Diversity, Pairs, diversity, draw_pairs
+from dverge.models import Conv, Ensemble
+
+SHORT = AttackConfig(Norm.LINF, eps=0.05, step_size=0.02, steps=3)
+STARTS = replace(SHORT, random_start=True)
+
+
+@pytest.fixture
+def sample() -> ImageSet:
+    return load(Split.SAMPLE)
+
+
+@pytest.fixture
+def pairs(sample: ImageSet) -> Pairs:
+    return draw_pairs(sample, 5, seed=0)
+
+
+@pytest.fixture
+def precise(ensemble: Ensemble) -> Ensemble:
+    return ensemble.double()
+
+
+# --- Eq. 2 ---
+
+
+def distilled(
+    member: nn.Module, source: Tensor, target: Tensor, layer: int, config: AttackConfig
+) -> Tensor:
+    """Eq. 1 of one pair, from the words."""
+    assert isinstance(member, Conv)
+    z, goal = source, member.features(target[None], layer).detach()
+    for _ in range(config.steps):
+        z = z.detach().requires_grad_()
+        distance = ((member.features(z[None], layer) - goal) ** 2).sum()
+        (gradient,) = torch.autograd.grad(distance, z)
+        z = z.detach() - config.step_size * gradient.sign()
+        z = torch.maximum(torch.minimum(z, source + config.eps), source - config.eps).clip(0, 1)
+    return z
+
+
+def logits_of(member: nn.Module, image: Tensor) -> list[float]:
+    with torch.no_grad():
+        found: list[float] = member(image[None])[0].tolist()
+    return found
+
+
+def cross_entropy(logits: list[float], label: int) -> float:
+    values = np.array(logits)
+    return float(np.log(np.exp(values).sum()) - values[label])
+
+
+def formula(
+    ensemble: Ensemble, pairs: Pairs, config: AttackConfig, layers: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """d(f_i, f_j), and the share of features of j that i takes for the target: pair by pair."""
+    members = list(ensemble.members)
+    d, taken = (np.zeros((len(members), len(members))) for _ in range(2))
+    count = len(pairs) * len(layers)
+    for p in range(len(pairs)):
+        source = (pairs.sources.images[p].float() / 255).double()
+        target = (pairs.targets.images[p].float() / 255).double()
+        y = int(pairs.targets.labels[p])
+        for layer in layers:
+            features = [distilled(member, source, target, layer, config) for member in members]
+            for i, one in enumerate(members):
+                for j, other in enumerate(members):
+                    of_other = logits_of(one, features[j])
+                    of_one = logits_of(other, features[i])
+                    both = cross_entropy(of_other, y) + cross_entropy(of_one, y)
+                    d[i, j] += both / 2 / count
+                    taken[j, i] += (int(np.argmax(of_other)) == y) / count
+    return d, taken
+
+
+def test_it_is_the_formula(precise: Ensemble, pairs: Pairs) -> None:
+    d, taken = formula(precise, pairs, SHORT, range(1, 6))
+    found = diversity(precise, pairs, SHORT)
+    assert found.layers == (1, 2, 3, 4, 5) and found.n == 5
+    assert found.loss.shape == found.sees_target.shape == (5, 3, 3, 5)
+    assert found.loss.dtype == torch.float64 and found.sees_target.dtype == torch.bool
+    np.testing.assert_allclose(found.matrix().numpy(), d, rtol=1e-9)
+    np.testing.assert_allclose(found.overlap().numpy(), 100 * taken, rtol=1e-9)
+    assert 0 < taken.sum() < taken.size
+    for layer in (1, 4):
+        d, taken = formula(precise, pairs, SHORT, [layer])
+        np.testing.assert_allclose(found.matrix(layer).numpy(), d, rtol=1e-9)
+        np.testing.assert_allclose(found.overlap(layer).numpy(), 100 * taken, rtol=1e-9)
+
+
+def test_layers_in_any_order(precise: Ensemble, pairs: Pairs) -> None:
+    found = diversity(precise, pairs, SHORT, layers=[4, 2])
+    whole = diversity(precise, pairs, SHORT)
+    assert found.layers == (4, 2)
+    for layer in found.layers:
+        assert found.matrix(layer).equal(whole.matrix(layer))
+    torch.testing.assert_close(found.matrix(), (whole.matrix(2) + whole.matrix(4)) / 2)
+
+
+def test_the_reports_settings_unless_told(ensemble: Ensemble, pairs: Pairs) -> None:
+    found = diversity(ensemble, pairs, layers=[3])
+    assert found.loss.equal(diversity(ensemble, pairs, REPORT_DISTILLATION, [3]).loss)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_batches_do_not_matter(
+    precise: Ensemble, pairs: Pairs, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    whole = diversity(precise, pairs, SHORT, [2, 5])
+    monkeypatch.setattr("dverge.evaluation.diversity.BATCH", batch)
+    told: list[float] = []
+    parts = diversity(precise, pairs, SHORT, [2, 5], told.append)
+    torch.testing.assert_close(parts.loss, whole.loss, rtol=1e-9, atol=0)
+    assert parts.sees_target.equal(whole.sees_target)
+    calls = 2 * 3 * -(-5 // batch)
+    assert told == pytest.approx([(i + 1) / calls for i in range(calls)])
+    assert told[-1] == 1
+
+
+def test_a_random_start_is_the_seeds_and_differs_between_batches(
+    precise: Ensemble, pairs: Pairs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = diversity(precise, pairs, STARTS, [3]).loss
+    assert first.equal(diversity(precise, pairs, STARTS, [3]).loss)
+    assert not first.equal(diversity(precise, pairs, replace(STARTS, seed=1), [3]).loss)
+    twice = Pairs(*(each.subset([0, 0]) for each in (pairs.sources, pairs.targets)))
+    monkeypatch.setattr("dverge.evaluation.diversity.BATCH", 1)
+    found = diversity(precise, twice, STARTS, [3]).loss
+    assert (found[..., 0] != found[..., 1]).all()
+
+
+def test_members_need_not_be_conv(precise: Ensemble, pairs: Pairs) -> None:
+    class Wrapped(nn.Module):
+        def __init__(self, inner: Conv) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def features(self, images: Tensor, layer: int) -> Tensor:
+            return self.inner.features(images, layer)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.inner(images)
+
+    wrapped = Ensemble([Wrapped(each) for each in precise.members if isinstance(each, Conv)])
+    assert len(wrapped) == 3
+    assert diversity(wrapped, pairs, SHORT).loss.equal(diversity(precise, pairs, SHORT).loss)
+
+
+def test_nothing_is_left_behind(precise: Ensemble, pairs: Pairs) -> None:
+    precise.train()
+    before, state = [p.clone() for p in precise.parameters()], torch.get_rng_state()
+    diversity(precise, pairs, STARTS, [1, 5])
+    assert precise.training
+    assert all(p.grad is None for p in precise.parameters())
+    assert all(a.equal(b) for a, b in zip(before, precise.parameters(), strict=True))
+    assert torch.get_rng_state().equal(state)
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([], r"layers is \[\]; it must be different layers, at least one"),
+        ([2, 2], r"layers is \[2, 2\]; it must be different layers"),
+        ([0], "layer is 0; it must be a whole number from 1 to 5"),
+        ([3, 6], "layer is 6"),
+        (["1"], "layer is '1'"),
+    ],
+)
+def test_layers_that_will_not_do(
+    ensemble: Ensemble, pairs: Pairs, layers: list[Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        diversity(ensemble, pairs, SHORT, layers)
+
+
+def test_more_than_one_restart_is_refused(ensemble: Ensemble, pairs: Pairs) -> None:
+    with pytest.raises(ConfigError, match="restarts is 2; it must be a whole number from 1 to 1"):
+        diversity(ensemble, pairs, pgd(Norm.LINF, 0.05, restarts=2))
+
+
+# --- what is made of the losses ---
+
+
+@pytest.fixture
+def result() -> Diversity:
+    """Two layers, three members, four pairs, drawn."""
+    generator = np.random.default_rng(0)
+    loss = torch.from_numpy(generator.exponential(3, (2, 3, 3, 4)))
+    return Diversity(loss, torch.from_numpy(generator.random((2, 3, 3, 4)) < 0.4), (2, 5))
+
+
+@pytest.mark.parametrize(("layer", "which"), [(None, [0, 1]), (2, [0]), (5, [1])])
+def test_matrix_interval_and_overlap_by_hand(
+    result: Diversity, layer: int | None, which: list[int]
+) -> None:
+    loss, sees = result.loss.numpy(), result.sees_target.numpy()
+    matrix, interval, overlap = (
+        each(layer).numpy() for each in (result.matrix, result.interval, result.overlap)
+    )
+    assert matrix.shape == overlap.shape == (3, 3) and interval.shape == (2, 3, 3)
+    for i in range(3):
+        for j in range(3):
+            pairs = [
+                np.mean([(loss[k, j, i, p] + loss[k, i, j, p]) / 2 for k in which])
+                for p in range(4)
+            ]
+            error = np.std(pairs, ddof=1) / 2  # √4 pairs
+            assert matrix[i, j] == pytest.approx(np.mean(pairs))
+            ends = (np.mean(pairs) - 1.959964 * error, np.mean(pairs) + 1.959964 * error)
+            assert interval[:, i, j] == pytest.approx(ends, abs=1e-5)
+            share = np.mean([sees[k, j, i, p] for k in which for p in range(4)])
+            assert overlap[j, i] == pytest.approx(100 * share)
+
+
+def test_it_is_symmetric_though_the_losses_are_not(result: Diversity) -> None:
+    for layer in (None, 2, 5):
+        for matrix in (result.matrix(layer), *result.interval(layer)):
+            assert matrix.equal(matrix.T)
+        assert not result.overlap(layer).equal(result.overlap(layer).T)
+
+
+def test_the_diagonal_is_a_members_loss_on_its_own_features(result: Diversity) -> None:
+    own = [result.loss[:, m, m].mean().item() for m in range(3)]
+    assert result.matrix().diagonal().tolist() == pytest.approx(own)
+
+
+def test_one_pair_has_no_spread(result: Diversity) -> None:
+    one = Diversity(result.loss[..., :1], result.sees_target[..., :1], result.layers)
+    assert one.n == 1
+    assert one.interval().shape == (2, 3, 3) and one.interval().isnan().all()
+    assert not one.matrix().isnan().any()
+
+
+@pytest.mark.parametrize("what", ["matrix", "interval", "overlap"])
+def test_a_layer_that_was_not_measured(result: Diversity, what: str) -> None:
+    with pytest.raises(ConfigError, match="layer is 3; it must be one of 2, 5"):
+        getattr(result, what)(3)
+
+
+# --- the pairs ---
+
+
+@pytest.mark.parametrize("n", [1, 7, 1000, 2500])
+def test_pairs_are_of_two_classes(sample: ImageSet, n: int) -> None:
+    pairs = draw_pairs(sample, n, seed=3)
+    assert len(pairs) == len(pairs.sources) == len(pairs.targets) == n
+    assert (pairs.sources.labels != pairs.targets.labels).all()
+    known = {int(k): int(label) for k, label in zip(sample.indices, sample.labels, strict=True)}
+    for side in (pairs.sources, pairs.targets):  # each image still has its own label
+        assert [known[int(k)] for k in side.indices] == side.labels.tolist()
+
+
+def test_sources_go_round_and_targets_are_uniform_over_the_other_classes(sample: ImageSet) -> None:
+    some = sample.subset(slice(0, 1000, 50))  # twenty images
+    pairs = draw_pairs(some, 40_000, seed=0)
+    assert (torch.unique(pairs.sources.indices, return_counts=True)[1] == 2000).all()
+    for number, label in zip(some.indices, some.labels, strict=True):
+        mine = pairs.targets.indices[pairs.sources.indices == number]
+        found, counts = torch.unique(mine, return_counts=True)
+        assert found.tolist() == sorted(some.indices[some.labels != label].tolist())
+        even = 2000 / len(found)
+        chi2 = ((counts - even) ** 2 / even).sum().item()
+        assert chi2 < 60  # about 18 degrees of freedom; beyond 60 about once in a million
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_a_lone_class_among_many_images_is_found(sample: ImageSet, count: int) -> None:
+    labels = torch.zeros(200, dtype=torch.int64)
+    labels[100 : 100 + count] = 9
+    some = ImageSet(sample.split, sample.images[:200], labels, sample.indices[:200])
+    pairs = draw_pairs(some, 200, seed=0)
+    assert sorted(pairs.sources.indices.tolist()) == sorted(some.indices.tolist())
+    assert ((pairs.targets.labels == 9) == (pairs.sources.labels == 0)).all()
+
+
+def test_the_seed_alone_decides_the_pairs(sample: ImageSet) -> None:
+    def drawn(seed: int) -> tuple[list[int], list[int]]:
+        pairs = draw_pairs(sample, 50, seed)
+        return pairs.sources.indices.tolist(), pairs.targets.indices.tolist()
+
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    first = drawn(7)
+    assert torch.get_rng_state().equal(state)  # the global generator is never drawn from
+    torch.manual_seed(2)
+    assert drawn(7) == first
+    assert drawn(8) != first
+
+
+@pytest.mark.parametrize(
+    ("n", "seed", "message"),
+    [
+        (0, 0, "n is 0; it must be a whole number from 1"),
+        (-3, 0, "n is -3"),
+        (2.0, 0, "n is 2.0"),
+        (5, -1, "seed is -1; it must be a whole number from 0"),
+    ],
+)
+def test_draws_that_will_not_do(sample: ImageSet, n: Any, seed: int, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        draw_pairs(sample, n, seed)
+
+
+@pytest.mark.parametrize(("count", "classes"), [(100, 1), (1, 1), (0, 0)])
+def test_one_class_has_no_pairs(sample: ImageSet, count: int, classes: int) -> None:
+    of_one = sample.subset(sample.labels == 3).subset(slice(count))
+    message = rf"the images have {classes} class(es)?; a pair needs two"
+    with pytest.raises(ConfigError, match=message):
+        draw_pairs(of_one, 4, 0)
+
+
+def test_pairs_that_will_not_do(sample: ImageSet) -> None:
+    cats, dogs = (sample.subset(sample.labels == label) for label in (3, 5))
+    with pytest.raises(ConfigError, match="there are 100 sources for 99 targets"):
+        Pairs(cats, dogs.subset(slice(1, None)))
+    with pytest.raises(ConfigError, match="100 of 100 pairs are of one class; each must be of two"):
+        Pairs(cats, cats)
+    with pytest.raises(ConfigError, match="pairs is 0; it must be at least one"):
+        Pairs(cats.subset(slice(0)), dogs.subset(slice(0)))
