@@ -13,13 +13,16 @@ from dverge.charts.curves import (
     run_curves,
     smooth,
 )
+from dverge.charts.matrices import matrix_chart, matrix_frame
 from dverge.charts.pictures import data_uri, perturbation_image, side_by_side, to_picture, to_png
+from dverge.charts.robustness import eps_chart, eps_frame, standing_chart, standing_frame
 from dverge.charts.style import (
     METHOD_COLOURS,
     VERDICT_SIGNS,
     ensemble_colour,
     method_title,
 )
+from dverge.charts.tables import report_frame, result_frame, to_latex, to_markdown
 
 __all__ = [
     "METHOD_COLOURS",
@@ -34,13 +37,23 @@ __all__ = [
     "curve_frame",
     "data_uri",
     "ensemble_colour",
+    "eps_chart",
+    "eps_frame",
     "layer_frame",
+    "matrix_chart",
+    "matrix_frame",
     "method_title",
     "perturbation_image",
     "quantities",
+    "report_frame",
+    "result_frame",
     "run_curves",
     "side_by_side",
     "smooth",
+    "standing_chart",
+    "standing_frame",
+    "to_latex",
+    "to_markdown",
     "to_picture",
     "to_png",
 ]

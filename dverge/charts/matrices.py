@@ -30,8 +30,12 @@ def matrix_chart(
     unit: str,
     domain: tuple[float, float],
     digits: int = 0,
+    dark: bool = False,
 ) -> alt.LayerChart:
-    """A heat map with its numbers: darker is more, on a fixed scale, so that maps compare."""
+    """A heat map with its numbers, on a fixed scale, so that maps compare.
+
+    More stands out from the ground: darker on a light page, lighter on a dark one.
+    """
     rows, columns = list(dict.fromkeys(frame["row"])), list(dict.fromkeys(frame["column"]))
     form = f".{digits}f"
     base = alt.Chart(frame).encode(
@@ -39,7 +43,7 @@ def matrix_chart(
             "column:N",
             sort=columns,
             title=column_title,
-            axis=alt.Axis(orient="top", labelAngle=0, ticks=False, domain=False),
+            axis=alt.Axis(orient="top", labelAngle=0, labelFlush=False, ticks=False, domain=False),
         ),
         y=alt.Y("row:N", sort=rows, title=row_title, axis=alt.Axis(ticks=False, domain=False)),
         tooltip=[
@@ -54,11 +58,9 @@ def matrix_chart(
     shade = alt.Color("value:Q", scale=scale, legend=None)
     squares = base.mark_rect(cornerRadius=4).encode(color=shade)
     middle = (domain[0] + domain[1]) / 2
-    ink = alt.condition(f"datum.value > {middle}", alt.value(DARK_INK), alt.value(LIGHT_INK))
+    strong, weak = ("#0F1419", "#E6EBF0") if dark else ("white", "#1B2733")
+    ink = alt.condition(f"datum.value > {middle}", alt.value(strong), alt.value(weak))
     numbers = base.mark_text(fontSize=14, fontWeight=600).encode(
         text=alt.Text("value:Q", format=form), color=ink
     )
     return alt.LayerChart(layer=[squares, numbers]).properties(height=CELL * len(rows) + 40)
-
-
-DARK_INK, LIGHT_INK = "white", "black"

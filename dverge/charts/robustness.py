@@ -47,7 +47,7 @@ def standing_chart(frame: pd.DataFrame, colours: Mapping[str, str], attack: str)
     nothing = alt.Axis(tickCount=6, grid=True)
     base = alt.Chart(frame).encode(
         x=alt.X("clean:Q", title=x_title, scale=alt.Scale(zero=False, padding=24), axis=nothing),
-        y=alt.Y("robust:Q", title=y_title, scale=alt.Scale(zero=True, padding=16), axis=nothing),
+        y=alt.Y("robust:Q", title=y_title, scale=alt.Scale(domainMin=0), axis=nothing),
         color=alt.Color(
             "ensemble:N",
             scale=alt.Scale(domain=list(colours), range=list(colours.values())),

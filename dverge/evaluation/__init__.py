@@ -28,7 +28,7 @@ from dverge.evaluation.naming import attack_title, eps_title, model_title, victi
 from dverge.evaluation.protocols import PLANS, EvaluationConfig, Protocol
 from dverge.evaluation.report_tables import COLUMNS, REPORT_TABLES, ReportTable
 from dverge.evaluation.sanity import Check, Signal, sanity_checks
-from dverge.evaluation.store import Results, Row, Subject, all_results
+from dverge.evaluation.store import Results, Row, Subject, all_results, results_stamp
 from dverge.evaluation.transfer import Transfer, transfer
 
 __all__ = [
@@ -73,6 +73,7 @@ __all__ = [
     "models_of",
     "predictions",
     "require_autoattack",
+    "results_stamp",
     "sanity_checks",
     "summarise",
     "transfer",

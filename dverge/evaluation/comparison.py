@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from dverge.evaluation.accuracy import MIXTURE_NAME, Z95, Accuracy
+
+HIDDEN = 2.0  # points that an attack must have missed to be worth a sentence
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,10 @@ class Difference:
         return self.low > 0 or self.high < 0
 
     def __str__(self) -> str:
-        return f"{self.points:+.1f} points (95 % interval {self.low:+.1f} to {self.high:+.1f})"
+        points, low, high = (
+            f"{each:+.1f}".replace("-", "−") for each in (self.points, self.low, self.high)
+        )
+        return f"{points} points (95 % interval {low} to {high})"
 
 
 def difference(first: Accuracy, second: Accuracy) -> Difference:
@@ -56,16 +61,19 @@ def _variance(figure: Accuracy) -> float:
 
 @dataclass(frozen=True)
 class Standing:
-    """How an ensemble stands: its name on screen, and its models' figures by model.
+    """How an ensemble stands.
 
     Attributes:
         name: of the ensemble.
-        clean, robust: before and under the attack, by model.
+        clean, robust: each model's own figures before and under the attack, by model.
+        mixture: the mixture's figures under single attacks, by what the attack followed:
+            "mixture", "mixture-logit", "mixture-loss", "members".
     """
 
     name: str
     clean: dict[str, Accuracy]
     robust: dict[str, Accuracy]
+    mixture: dict[str, Accuracy] = field(default_factory=dict)
 
 
 def claims(baseline: Standing, others: Sequence[Standing], attack: str) -> list[str]:
@@ -74,11 +82,11 @@ def claims(baseline: Standing, others: Sequence[Standing], attack: str) -> list[
     Args:
         baseline: the mixture of members that were trained independently.
         others: measured on the same images.
-        attack: in words, such as "PGD, 50 steps, L∞ 8/255".
+        attack: in words, such as "PGD L∞ 8/255, 50 steps".
     """
     sentences = [_by_itself(baseline, attack)]
     for other in others:
-        sentences += _against(baseline, other, attack)
+        sentences += [_against(baseline, other, attack), _transfer(baseline, other), _hidden(other)]
     return [sentence for sentence in sentences if sentence]
 
 
@@ -93,22 +101,53 @@ def _by_itself(baseline: Standing, attack: str) -> str:
     return (
         f"Mixing alone: under {attack}, the mixture of **{baseline.name}** is right on "
         f"{mixture.accuracy:.1f} % of the images, its best submodel on {best.accuracy:.1f} %: "
-        f"{gain}{ending}. A method must be compared with this mixture, not with a single submodel."
+        f"{gain}{ending}. A method must be compared with this mixture."
     )
 
 
-def _against(baseline: Standing, other: Standing, attack: str) -> Iterator[str]:
+def _against(baseline: Standing, other: Standing, attack: str) -> str:
+    """Whether the other's mixture holds better, and what it pays."""
     robust = difference(other.robust[MIXTURE_NAME], baseline.robust[MIXTURE_NAME])
     clean = difference(other.clean[MIXTURE_NAME], baseline.clean[MIXTURE_NAME])
     now, before = other.robust[MIXTURE_NAME].accuracy, baseline.robust[MIXTURE_NAME].accuracy
+    verdict = "cannot be told from that of"
     if robust.clear:
-        verdict = "holds on more images" if robust.points > 0 else "holds on fewer images"
-        verdict = f"{verdict} than that of **{baseline.name}**: {now:.1f} % against {before:.1f} %"
-    else:
-        verdict = f"cannot be told from that of **{baseline.name}**: {now:.1f} % and {before:.1f} %"
-    price = "Its clean accuracy differs by"
+        verdict = f"holds on {'more' if robust.points > 0 else 'fewer'} images than that of"
+    price = "Its clean accuracy rises:"
     if not clean.clear:
-        price = "No price in clean accuracy can be shown:"
+        price = "Its clean accuracy does not differ clearly:"
     elif clean.points < 0:
         price = "It pays with clean accuracy:"
-    yield (f"Under {attack}, the mixture of **{other.name}** {verdict}, {robust}. {price} {clean}.")
+    return (
+        f"Under {attack}, the mixture of **{other.name}** {verdict} **{baseline.name}**: "
+        f"{now:.1f} % against {before:.1f} %, {robust}. {price} {clean}."
+    )
+
+
+def _transfer(baseline: Standing, other: Standing) -> str:
+    """What attacks on single submodels leave of the mixture."""
+    ours, theirs = (each.mixture.get("members") for each in (other, baseline))
+    if ours is None or theirs is None:
+        return ""
+    gain = difference(ours, theirs)
+    verdict = "no clear difference" if not gain.clear else "more" if gain.points > 0 else "less"
+    return (
+        f"An attacker who only follows single submodels leaves **{other.name}** right on "
+        f"{ours.accuracy:.1f} %, **{baseline.name}** on {theirs.accuracy:.1f} %: {verdict}, {gain}."
+    )
+
+
+def _hidden(other: Standing) -> str:
+    """What an attack on the mean probability alone would have missed."""
+    alone = other.mixture.get("mixture")
+    if alone is None:
+        return ""
+    missed = difference(alone, other.robust[MIXTURE_NAME])
+    if missed.points < HIDDEN:
+        return ""
+    worst = other.robust[MIXTURE_NAME].accuracy
+    return (
+        f"Had the attack followed the mean probability alone, **{other.name}** would seem to hold "
+        f"on {alone.accuracy:.1f} % instead of {worst:.1f} %: part of its robustness is a gradient "
+        "that is hard to follow."
+    )

@@ -24,7 +24,7 @@ from dverge.evaluation.measurements import (
 EPS = 8 / 255  # the usual L-inf budget
 REPORT_EPS = 0.03
 L2_EPS = 0.5
-RESTARTS = 5
+RESTARTS = 3
 LADDER = (2 / 255, 4 / 255, EPS, 16 / 255, 0.25)
 STEPS = (1, 5, 10, 50)
 CURVE = (0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07)

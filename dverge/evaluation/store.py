@@ -147,12 +147,20 @@ def add_finished(info: CheckpointInfo, subject: Subject, finished: Finished) -> 
         ) from error
 
 
+def results_stamp(info: CheckpointInfo) -> tuple[tuple[str, int], ...]:
+    """What changes whenever a checkpoint's results do: its files' names and times."""
+    return tuple((file.name, file.stat().st_mtime_ns) for file in _files(info))
+
+
 def all_results(info: CheckpointInfo) -> list[Results]:
     """All that is kept of a checkpoint and still holds: of its weights, by today's protocols."""
-    folder = info.folder / FOLDER
-    files = sorted(folder.glob("*.json")) if folder.is_dir() else []
-    kept = [results for file in files if (results := _read(file)) is not None]
+    kept = [results for file in _files(info) if (results := _read(file)) is not None]
     return [each for each in kept if _holds(each.subject, info)]
+
+
+def _files(info: CheckpointInfo) -> list[Path]:
+    folder = info.folder / FOLDER
+    return sorted(folder.glob("[!.]*.json")) if folder.is_dir() else []
 
 
 def _holds(subject: Subject, info: CheckpointInfo) -> bool:

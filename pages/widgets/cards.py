@@ -93,8 +93,13 @@ def _figure(image: Tensor, title: str, caption: str) -> str:
     )
 
 
+def is_dark() -> bool:
+    """Whether the viewer's theme is the dark one."""
+    return st.context.theme.type == "dark"
+
+
 def _html(body: str, info: CheckpointInfo | None = None) -> None:
     """HTML in the theme's colours; --c is the ensemble's colour."""
-    theme = "dark" if st.context.theme.type == "dark" else "light"
+    theme = "dark" if is_dark() else "light"
     style = f' style="--c:{colour_of(info)}"' if info else ""
     st.html(f'<div class="dv {theme}"{style}>{body}</div>')

@@ -26,6 +26,12 @@ def navigate() -> st.Page:
                 help="Attack an image and compare submodels with their mixture.",
             ),
             st.Page(
+                "pages/robustness.py",
+                title="Robustness",
+                icon=":material/shield:",
+                help="Accuracy under attack, measured and compared.",
+            ),
+            st.Page(
                 "pages/train.py",
                 title="Train",
                 icon=":material/model_training:",

@@ -11,8 +11,8 @@ from dverge import checkpoints
 from dverge.charts import ensemble_colour
 from dverge.checkpoints import BrokenCheckpoint, CheckpointInfo
 from dverge.data import BackgroundObtain, ImageSet, Split, full_data_available, load
-from dverge.evaluation import predictions
-from dverge.models import Ensemble
+from dverge.evaluation import Results, all_results, predictions, results_stamp
+from dverge.models import Ensemble, compiled
 from dverge.runs import RunManager, RunView
 
 
@@ -71,9 +71,19 @@ def load_ensemble(info: CheckpointInfo) -> Ensemble:
     return _load(info.digest, info)
 
 
+def load_fast(info: CheckpointInfo) -> Ensemble:
+    """The same functions, fast for attacks; shared by all viewers, too."""
+    return _load_fast(info.digest, info)
+
+
 def correct_everywhere(info: CheckpointInfo, images: ImageSet) -> list[bool]:
     """For each image whether every submodel of a checkpoint gets it right."""
     return _correct(info.digest, images.digest, info, images)
+
+
+def results_of(info: CheckpointInfo) -> list[Results]:
+    """What is kept of a checkpoint's evaluations, read again when a file has changed."""
+    return _results(str(info.folder), info.digest, results_stamp(info), info)
 
 
 def run_metrics(view: RunView) -> list[dict[str, Any]]:
@@ -91,6 +101,11 @@ def _load(digest: str, _info: CheckpointInfo) -> Ensemble:
     return checkpoints.load(_info)
 
 
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _load_fast(digest: str, _info: CheckpointInfo) -> Ensemble:
+    return compiled(load_ensemble(_info))
+
+
 @st.cache_data(max_entries=32, show_spinner="Asking every submodel about every image")
 def _correct(
     digest: str, images_digest: str, _info: CheckpointInfo, _images: ImageSet
@@ -98,6 +113,13 @@ def _correct(
     with torch.no_grad():
         said = predictions(load_ensemble(_info), _images)[:-1]
     return (said == _images.labels).all(0).tolist()
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _results(
+    folder: str, digest: str, stamp: tuple[tuple[str, int], ...], _info: CheckpointInfo
+) -> list[Results]:
+    return all_results(_info)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)

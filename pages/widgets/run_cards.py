@@ -41,9 +41,7 @@ SPANS = {"no smoothing": 1, "light": 5, "strong": 25}
 def show_run(view: RunView, log: bool, span: int) -> None:
     """A run's card: state, progress, buttons, curves. Its height does not change as it goes on."""
     with st.container(border=True, key=f"run-{view.id}"), errors_as_messages():
-        _head(view)
-        if (refusal := st.session_state.get(_refusal_key(view.id))) is not None:
-            show_error(refusal)
+        run_head(view, method_title(view.spec.kind))
         status = view.status
         st.progress(min(1.0, status.progress), text=progress_words(view))
         if status.message:
@@ -75,10 +73,17 @@ def state_badge(state: RunState) -> str:
     return f":{colour}-badge[{icon} {state}]"
 
 
-def _head(view: RunView) -> None:
+def run_head(view: RunView, kind: str) -> None:
+    """A run's name, state and buttons, and what came of the last one pressed."""
+    _head(view, kind)
+    if (refusal := st.session_state.get(_refusal_key(view.id))) is not None:
+        show_error(refusal)
+
+
+def _head(view: RunView, kind: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{view.spec.name}** &nbsp; {state_badge(view.status.state)}")
-        st.caption(method_title(view.spec.kind))
+        st.caption(kind)
         st.space("stretch")
         if view.elsewhere:
             st.caption("Another process works on it.")

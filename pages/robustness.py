@@ -1,0 +1,78 @@
+"""Robustness: what a method buys, measured; every figure with its images, protocol and interval."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from dverge.charts import standing_chart, standing_frame
+from dverge.evaluation import Protocol, claims
+from pages.widgets.measuring import measure_form, offer, show_evaluations
+from pages.widgets.messages import errors_as_messages
+from pages.widgets.navigation import enter_through_app
+from pages.widgets.resources import all_checkpoints
+from pages.widgets.robustness_tabs import show_tabs
+from pages.widgets.robustness_view import View, choose_view
+
+
+def show_summary(view: View) -> None:
+    """The picture that answers what a method buys, and what can be claimed from it."""
+    standings = view.standings()
+    if not standings:
+        return
+    with st.grid(2, min_column_width=400, gap="large"):
+        picture, words = st.container(), st.container()
+    with picture:
+        frame = standing_frame(standings)
+        colours = {s.name: view.colours[s.name] for s in standings}
+        st.altair_chart(
+            standing_chart(frame, colours, view.attack),
+            key="standing",
+            alt=f"Accuracy under {view.attack} against accuracy without attack",
+        )
+        st.caption(
+            "Large and solid: the mixture. Circles: its submodels. Diamond: a submodel drawn at "
+            "random for each query. Up and to the right is better."
+        )
+    with words:
+        st.subheader("What can be claimed", anchor=False)
+        named = {standing.name: standing for standing in standings}
+        baseline = named.get(view.baseline.name) if view.baseline else None
+        if baseline is None:
+            st.info("There is no vanilla ensemble to compare with.", icon=":material/balance:")
+        else:
+            others = [standing for standing in standings if standing is not baseline]
+            for sentence in claims(baseline, others, view.attack):
+                st.markdown(f"- {sentence}")
+        st.caption(
+            f"On {view.images.title}, the same for all. Intervals are about the choice of images, "
+            "95 %; each ensemble is one training, so chance in training is not in them."
+        )
+
+
+enter_through_app()
+st.title("Robustness", anchor=False)
+available, broken = all_checkpoints()
+if not available:
+    st.info(
+        "There is no checkpoint to measure yet. Train an ensemble, or take in weights with "
+        "`python -m dverge import FILE.pth --name NAME`.",
+        icon=":material/model_training:",
+    )
+    st.page_link("pages/train.py", label="Train an ensemble", icon=":material/arrow_forward:")
+    st.stop()
+with st.sidebar:
+    view = choose_view(available)
+show_evaluations()
+with errors_as_messages():
+    if not view.infos:
+        st.info("Choose at least one ensemble on the left.", icon=":material/arrow_back:")
+        st.stop()
+    show_summary(view)
+    offer(view.infos, Protocol.STANDARD, view.images, "Robustness under the standard protocol")
+    show_tabs(view)
+section = st.expander("Measure", icon=":material/speed:", on_change="rerun", key="measure-section")
+if section.open:
+    with section:
+        measure_form(view.infos)
+for item in broken:
+    st.warning(f"{item.name} is left out. {item.reason}", icon=":material/folder_off:")

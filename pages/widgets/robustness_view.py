@@ -1,0 +1,187 @@
+"""What the Robustness page shows: which ensembles, on which images, under which attack."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from dverge.charts import METHOD_COLOURS
+from dverge.checkpoints import CheckpointInfo
+from dverge.data import Split, full_data_available, load
+from dverge.evaluation import (
+    MIXTURE_NAME,
+    Accuracy,
+    Protocol,
+    Row,
+    Standing,
+    attack_title,
+    headlines,
+)
+from pages.widgets.resources import colour_of, results_of
+
+MOST_COMPARED = 6
+SUMMARY_PROTOCOLS = (Protocol.STANDARD, Protocol.AUTOATTACK)
+FIRST_ATTACK = "PGD L∞ 8/255, 50 steps"
+SNAPSHOT = re.compile(r".*-e(\d+)")
+USUAL = 1000  # images
+
+
+@dataclass(frozen=True)
+class ImageChoice:
+    """A set of images that figures are of.
+
+    Attributes:
+        split: which part of CIFAR-10.
+        n: how many.
+        data: the digest of their pixels and labels.
+    """
+
+    split: Split
+    n: int
+    data: str
+
+    @property
+    def title(self) -> str:
+        split = Split.TEST if self.split is Split.SAMPLE else self.split
+        return f"{self.n:,} {split} images"
+
+
+@dataclass(frozen=True)
+class View:
+    """The choice: ensembles with the baseline first, images, and the summary's attack."""
+
+    infos: tuple[CheckpointInfo, ...]
+    baseline: CheckpointInfo | None
+    images: ImageChoice
+    attack: str
+
+    @property
+    def colours(self) -> dict[str, str]:
+        return {info.name: colour_of(info) for info in self.infos}
+
+    def standings(self) -> list[Standing]:
+        """Where the ensembles stand that have been measured, the baseline first."""
+        found = (standing_of(info, self.images, self.attack) for info in self.infos)
+        return [standing for standing in found if standing is not None]
+
+
+def choose_view(available: list[CheckpointInfo]) -> View:
+    """Draw the page's choices and return them."""
+    by_name = {info.name: info for info in sorted(available, key=_place)}
+    names = st.multiselect(
+        "Ensembles",
+        list(by_name),
+        default=[name for name in by_name if not SNAPSHOT.fullmatch(name)][:MOST_COMPARED],
+        max_selections=MOST_COMPARED,
+        key="robust-ensembles",
+        bind="query-params",
+        help="What to compare. The mixture of vanilla submodels is always there: an ensemble "
+        "gains by itself, and that is the fair baseline.",
+    )
+    baseline = next((info for info in by_name.values() if info.card.method == "vanilla"), None)
+    chosen = [by_name[name] for name in names]
+    if baseline is not None:
+        chosen = [baseline, *(info for info in chosen if info != baseline)]
+    images = _choose_images(chosen)
+    return View(tuple(chosen), baseline, images, _choose_attack(chosen, images))
+
+
+def _place(info: CheckpointInfo) -> tuple[int, str]:
+    """Where an ensemble stands in lists: by method as one builds on another, then by name."""
+    methods = list(METHOD_COLOURS)
+    method = info.card.method
+    return methods.index(method) if method in methods else len(methods), info.name
+
+
+def rows_on(info: CheckpointInfo, images: ImageChoice, protocols: Iterable[Protocol]) -> list[Row]:
+    """An ensemble's rows on these images under some protocols, of the lowest seed there is."""
+    rows = []
+    for protocol in protocols:
+        kept = [
+            each
+            for each in results_of(info)
+            if each.subject.protocol is protocol and each.subject.data == images.data
+        ]
+        if kept:
+            first = min(kept, key=lambda each: each.subject.seed)
+            rows += [
+                Row(info.name, first.subject, finished.device, figure)
+                for finished in first.finished
+                for figure in finished.rows
+            ]
+    return rows
+
+
+def standing_of(info: CheckpointInfo, images: ImageChoice, attack: str) -> Standing | None:
+    """An ensemble's models before and under an attack; None where that was not measured."""
+    rows = [row.figure for row in rows_on(info, images, SUMMARY_PROTOCOLS)]
+    own = headlines(rows)
+    clean = {figure.model: figure for figure in own if figure.attack == "clean"}
+    robust = {figure.model: figure for figure in own if title_of(figure) == attack}
+    mixture = {
+        figure.parameters["victim"]: figure
+        for figure in rows
+        if figure.model == MIXTURE_NAME and title_of(figure) == attack
+    }
+    return Standing(info.name, clean, robust, mixture) if clean and robust else None
+
+
+def title_of(figure: Accuracy) -> str:
+    """The attack behind a figure."""
+    return attack_title(figure.attack, figure.parameters)
+
+
+def usual_images() -> ImageChoice:
+    """A thousand test images, which are bundled."""
+    return ImageChoice(Split.TEST, USUAL, load(Split.SAMPLE).digest)
+
+
+def measured_images(infos: Iterable[CheckpointInfo], protocol: Protocol) -> list[ImageChoice]:
+    """The sets of images that a protocol was measured on; those that most share come first."""
+    counts: dict[str, list[Any]] = {}
+    for info in infos:
+        for subject in {each.subject for each in results_of(info)}:
+            if subject.protocol is protocol:
+                choice = ImageChoice(subject.split, subject.n, subject.data)
+                counts.setdefault(subject.data, [choice, 0])[1] += 1
+    ordered = sorted(counts.values(), key=lambda each: (each[1], each[0].n), reverse=True)
+    return [choice for choice, _ in ordered]
+
+
+def _choose_images(infos: list[CheckpointInfo]) -> ImageChoice:
+    options = {each.title: each for each in measured_images(infos, Protocol.STANDARD)}
+    usual = usual_images()
+    options.setdefault(usual.title, usual)
+    if full_data_available():
+        test = load(Split.TEST)
+        whole = ImageChoice(Split.TEST, len(test), test.digest)
+        options.setdefault(whole.title, whole)
+    title = st.selectbox(
+        "Images",
+        list(options),
+        key="robust-images",
+        bind="query-params",
+        help="All figures side by side are of the same images. A thousand are balanced over the "
+        "classes and bundled with the app.",
+    )
+    return options[title]
+
+
+def _choose_attack(infos: list[CheckpointInfo], images: ImageChoice) -> str:
+    rows = [row.figure for info in infos for row in rows_on(info, images, SUMMARY_PROTOCOLS)]
+    titles = list(dict.fromkeys(title_of(row) for row in rows if row.attack != "clean"))
+    options = titles or [FIRST_ATTACK]
+    return st.selectbox(
+        "Attack",
+        options,
+        index=options.index(FIRST_ATTACK) if FIRST_ATTACK in options else 0,
+        key="robust-attack",
+        bind="query-params",
+        disabled=not titles,
+        help="What the summary is about. The mixture's figure is the worst over attacks through "
+        "its mean probability, its mean logit, its mean loss and each submodel, image by image.",
+    )
