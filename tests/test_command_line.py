@@ -321,8 +321,9 @@ def test_without_the_data_training_says_how_to_get_it(folder: Path, capsys: Outp
 
 def test_bench(folder: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
     module = importlib.import_module("dverge.training.bench")  # its function has that name too
-    monkeypatch.setattr(module, "ROUNDS", 2)
-    monkeypatch.setattr(module, "ROUND_SECONDS", 0.0)
+    monkeypatch.setattr("dverge.timing.ROUNDS", 2)
+    monkeypatch.setattr("dverge.timing.ROUND_SECONDS", 0.0)
+    monkeypatch.setattr("dverge.evaluation.bench.IMAGES", 16)
     for name, steps in (
         ("DvergeConfig", {"distill_steps": 1}),
         ("DvergeAdvtConfig", {"distill_steps": 1, "adv_steps": 1}),
@@ -336,7 +337,7 @@ def test_bench(folder: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch) ->
     distilled = [(method, layer) for method in ("dverge", "dverge-advt") for layer in range(1, 6)]
     assert layers == [("vanilla", None), ("advt", None), *distilled]
     assert "on cpu, 1 threads" in printed[0]
-    for row, line in zip(rows, printed[2:-4], strict=True):
+    for row, line in zip(rows, printed[2:-5], strict=True):
         assert (row["device"], row["threads"]) == ("cpu", 1)
         assert row["plain_ms"] > 0 and row["engine_ms"] > 0
         assert row["ratio_low"] <= row["ratio"] <= row["ratio_high"]
@@ -346,9 +347,10 @@ def test_bench(folder: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch) ->
             str(row["layer"] or "-"),
             f"{row['plain_ms']:.1f}",
         ]
-    for method, line in zip(Method, printed[-4:], strict=True):
+    for method, line in zip(Method, printed[-5:-1], strict=True):
         plain = [row["plain_ms"] for row in rows if row["method"] == method]
         assert line.startswith(f"{method}: {sum(plain) / len(plain):.1f} ms plain, ")
+    assert printed[-1].startswith("PGD of 10 steps on the mixture of 3 members")
 
 
 @pytest.mark.parametrize("device", ["cuda:9", "tpu"])

@@ -13,12 +13,13 @@ REPOSITORY = Path(__file__).parents[1]
 LIBRARY = sorted((REPOSITORY / "dverge").rglob("*.py"))
 PAGES = sorted((REPOSITORY / "pages").rglob("*.py"))
 
-LOWER = {"data", "models", "devices", "errors", "files", "seeds"}
+LOWER = {"data", "models", "devices", "errors", "files", "seeds", "timing"}
 ROOMS: dict[str, set[str]] = {
     "__init__": set(),
     "errors": set(),
     "files": {"errors"},
     "seeds": set(),
+    "timing": set(),
     "devices": {"errors"},
     "data": {"errors", "seeds"},
     "models": {"errors"},

@@ -19,13 +19,16 @@ LOW_PRIORITY = 5  # niceness of worker threads, so that pages stay quick beside 
 def queue_of(config: TrainingConfig | EvaluationConfig) -> str:
     """The name of the queue a run belongs in: one a physical device, however it is named.
 
+    On a CPU, evaluations have one of their own: nobody wants to wait for hours of training to see
+    a figure. On a GPU they have not: a graph cannot be captured beside another thread's work.
+
     Raises:
         ConfigError: the device is not on this machine.
     """
     device = resolve_device(config.device)
-    if device.type == "cuda" and device.index is None:
-        return f"cuda:{torch.cuda.current_device()}"
-    return str(device)
+    if device.type == "cuda":
+        return f"cuda:{torch.cuda.current_device() if device.index is None else device.index}"
+    return f"{device}-evaluation" if isinstance(config, EvaluationConfig) else str(device)
 
 
 def lower_priority() -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import statistics
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -13,6 +11,7 @@ import torch
 
 from dverge.data import Split, Stream, load
 from dverge.models import LAYERS, seeded_conv
+from dverge.timing import compare
 from dverge.training.config import (
     AdvtConfig,
     DvergeAdvtConfig,
@@ -25,9 +24,6 @@ from dverge.training.config import (
 from dverge.training.objective import streams
 from dverge.training.plain import PlainLoop
 from dverge.training.trainer import Training
-
-ROUNDS = 7
-ROUND_SECONDS = 0.5  # that a round of the plain loop takes at least
 
 
 @dataclass(frozen=True)
@@ -75,26 +71,18 @@ def bench(device: torch.device, methods: tuple[Method, ...] = tuple(Method)) -> 
 
 def _row(config: TrainingConfig, layer: int | None, device: torch.device) -> BenchRow:
     plain, fast = _plain_steps(config, layer or 0, device), _fast_steps(config, device)
-    _milliseconds(plain, 2, device)  # warm up
-    _milliseconds(fast, 20, device)
-    steps = 1 + int(1000 * ROUND_SECONDS / _milliseconds(plain, 2, device))
-    rounds = [
-        (_milliseconds(plain, steps, device), _milliseconds(fast, steps, device))
-        for _ in range(ROUNDS)
-    ]
-    ratios = [slow / quick for slow, quick in rounds]
-    engine_ms = statistics.median(quick for _, quick in rounds)
+    found = compare(plain, fast, device)
     return BenchRow(
         method=str(config.method),
         layer=layer,
         device=str(device),
         threads=torch.get_num_threads(),
-        plain_ms=statistics.median(slow for slow, _ in rounds),
-        engine_ms=engine_ms,
-        ratio=statistics.median(ratios),
-        ratio_low=min(ratios),
-        ratio_high=max(ratios),
-        images_per_second=1000 * config.batch_size * config.members / engine_ms,
+        plain_ms=found.plain_ms,
+        engine_ms=found.fast_ms,
+        ratio=found.ratio,
+        ratio_low=found.ratio_low,
+        ratio_high=found.ratio_high,
+        images_per_second=1000 * config.batch_size * config.members / found.fast_ms,
     )
 
 
@@ -120,17 +108,3 @@ def _fast_steps(config: TrainingConfig, device: torch.device) -> Callable[[], ob
     endless = replace(config, epochs=1000)
     steps = Training(endless, images, images.subset(slice(1)), device).run()
     return lambda: next(steps)
-
-
-def _milliseconds(step: Callable[[], object], count: int, device: torch.device) -> float:
-    _wait(device)
-    began = time.perf_counter()
-    for _ in range(count):
-        step()
-    _wait(device)
-    return 1000 * (time.perf_counter() - began) / count
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

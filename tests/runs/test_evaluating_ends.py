@@ -132,19 +132,20 @@ def test_closing_saves_what_runs_and_what_waits(
     assert len(pieces) == PIECES  # the second has all from the first's cache
 
 
-def test_trainings_and_evaluations_wait_for_each_other(manager: RunManager, gate: Gate) -> None:
-    """They are in one queue where they are on one device."""
+def test_on_a_cpu_an_evaluation_does_not_wait_for_trainings(
+    manager: RunManager, gate: Gate
+) -> None:
     gate.close_at(2)
     training = manager.submit(replace(CONFIG, epochs=1), "trained")
-    evaluation = manager.submit(CONFIG_OF_TWO, "measured")
-    last = manager.submit(replace(CONFIG, epochs=1), "last")
+    waiting = manager.submit(replace(CONFIG, epochs=1), "waiting")
     gate.wait()
-    states = [manager.get(run).status.state for run in (training, evaluation, last)]
-    assert states == [RunState.RUNNING, RunState.QUEUED, RunState.QUEUED]
+    evaluation = manager.submit(CONFIG_OF_TWO, "measured")
+    ended(manager, evaluation, RunState.FINISHED)
+    states = [manager.get(run).status.state for run in (training, waiting)]
+    assert states == [RunState.RUNNING, RunState.QUEUED]
     gate.open()
-    ends = [ended(manager, run, RunState.FINISHED) for run in (training, evaluation, last)]
-    assert [end.checkpoint for end in ends] == ["trained", None, "last"]
-    assert ends[0].updated < ends[1].updated < ends[2].updated
+    ends = [ended(manager, run, RunState.FINISHED) for run in (training, waiting)]
+    assert [end.checkpoint for end in ends] == ["trained", "waiting"]
 
 
 def test_an_evaluation_renamed_and_deleted(manager: RunManager, gate: Gate, home: Path) -> None:
