@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from dverge.charts import standing_chart, standing_frame
-from dverge.evaluation import Protocol, claims
+from dverge.evaluation import MIXTURE_NAME, Protocol, Standing, claims
 from pages.widgets.measuring import measure_form, offer, show_evaluations
 from pages.widgets.messages import errors_as_messages
 from pages.widgets.navigation import enter_through_app
@@ -44,9 +44,19 @@ def show_summary(view: View) -> None:
             for sentence in claims(baseline, others, view.attack):
                 st.markdown(f"- {sentence}")
         st.caption(
-            f"On {view.images.title}, the same for all. Intervals are about the choice of images, "
-            "95 %; each ensemble is one training, so chance in training is not in them."
+            f"On {view.images.title}, the same for all{_settings(standings[0])}. Intervals, 95 %, "
+            "are about the choice of images; each ensemble is one training, so chance in training "
+            "is not in them."
         )
+
+
+def _settings(standing: Standing) -> str:
+    """What else the attack was set to."""
+    about = standing.robust[MIXTURE_NAME].parameters
+    words = [f"seed {about['seed']}"] if "seed" in about else []
+    if about.get("restarts", 1) > 1:
+        words.append(f"the worst of {about['restarts']} random starts")
+    return "".join(f", {each}" for each in words)
 
 
 enter_through_app()

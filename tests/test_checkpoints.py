@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from dverge import checkpoints
+from dverge.__main__ import main
 from dverge.checkpoints import CheckpointInfo
+from dverge.data import CLASSES
 from dverge.errors import CheckpointError, ConfigError
 from dverge.models import Conv, Ensemble, seeded_conv
 
@@ -205,9 +207,18 @@ DAMAGED_CARDS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "architecture": (lambda f: edit_card(f, architecture="resnet20"), "'resnet20', not 'conv'"),
     "no members": (lambda f: edit_card(f, members={}), "its card lists no members"),
     "listed members": (lambda f: edit_card(f, members=[FIRST]), "members is no dict"),
-    "a digest of 5": (lambda f: edit_card(f, members={FIRST: 5}), "digests and classes must be text"),
+    "a digest of 5": (
+        lambda f: edit_card(f, members={FIRST: 5}),
+        "digests and classes must be text",
+    ),
     "odd results": (lambda f: edit_card(f, results=[{"model": "mixture"}]), "its results must"),
     "no results": (lambda f: edit_card(f, results=None), "results is no list"),
+    "classes in a line": (lambda f: edit_card(f, classes="cat,dog"), "classes is no list"),
+    "two classes": (
+        lambda f: edit_card(f, classes=["cat", "dog"]),
+        "names 2 classes; there are 10",
+    ),
+    "numbered classes": (lambda f: edit_card(f, classes=list(range(10))), "classes must be text"),
 }
 DAMAGED_MEMBERS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "missing": (lambda f: (f / FIRST).unlink(), rf"{FIRST} is missing"),
@@ -495,3 +506,64 @@ def test_one_bad_file_spoils_the_import(root: Path, plain: list[Path]) -> None:
     with pytest.raises(CheckpointError, match=r"plain-2\.pth"):
         checkpoints.import_weights(plain, "x")
     assert names(root) == []
+
+
+# --- what the outputs stand for ---
+
+LETTERS = list("abcdefghij")
+
+
+def test_classes_are_on_the_card(root: Path, plain: list[Path]) -> None:
+    info = checkpoints.import_weights(plain, "letters", classes=LETTERS)
+    assert info.card.classes == LETTERS
+    assert checkpoints.read(info.folder) == info
+    assert json.loads((info.folder / "card.json").read_text())["classes"] == LETTERS
+    assert checkpoints.import_weights(plain, "tuple", classes=CLASSES).card.classes == list(CLASSES)
+
+
+def test_without_classes_they_are_cifars(
+    root: Path, plain: list[Path], saved: CheckpointInfo
+) -> None:
+    assert checkpoints.import_weights(plain, "plain").card.classes == []
+    assert saved.card.classes == []
+    card = json.loads((saved.folder / "card.json").read_text())
+    del card["classes"]  # as older ones are
+    (saved.folder / "card.json").write_text(json.dumps(card))
+    assert checkpoints.read(saved.folder) == saved
+
+
+@pytest.mark.parametrize("classes", [["a"], LETTERS[:9], [*LETTERS, "k"]])
+def test_classes_must_be_ten(root: Path, plain: list[Path], classes: list[str]) -> None:
+    with pytest.raises(ConfigError, match=f"classes is '{','.join(classes)}'; it must be 10 names"):
+        checkpoints.import_weights(plain, "x", classes=classes)
+    assert names(root) == []
+
+
+def test_classes_do_not_change_the_weights(
+    root: Path, plain: list[Path], images: Tensor, tmp_path: Path
+) -> None:
+    """A state dict cannot carry them: they are told again when it is taken in."""
+    first = checkpoints.import_weights(plain, "letters", classes=LETTERS)
+    files = checkpoints.export_weights(first, tmp_path / "out")
+    again = checkpoints.import_weights(files, "again", classes=LETTERS)
+    assert again.digest == first.digest == checkpoints.import_weights(files, "none").digest
+    assert again.card.classes == LETTERS
+    assert checkpoints.load(again)(images).equal(checkpoints.load(first)(images))
+
+
+def test_classes_by_the_command(
+    root: Path, plain: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [str(file) for file in plain]
+    given = ", ".join(LETTERS)
+    assert main(["import", *files, "--name", "letters", "--classes", given]) == 0
+    assert checkpoints.read(root / "letters").card.classes == LETTERS
+    assert main(["import", *files, "--name", "plain"]) == 0
+    assert checkpoints.read(root / "plain").card.classes == []
+    capsys.readouterr()
+    assert main(["import", *files, "--name", "two", "--classes", "cat,dog"]) == 2
+    printed = capsys.readouterr()
+    assert printed.err == (
+        "dverge: classes is 'cat,dog'; it must be 10 names in the outputs' order.\n"
+    )
+    assert names(root) == ["letters", "plain"]

@@ -49,6 +49,7 @@ class Auto(Measurement):
     norm: Norm
     eps: float
     seed: int = 0
+    needs_package = True
 
     @property
     def attack(self) -> str:  # type: ignore[override]
@@ -87,6 +88,7 @@ class Square(Measurement):
     eps: float
     seed: int = 0
     attack = "square"
+    needs_package = True
 
     def parameters(self) -> dict[str, Any]:
         return {"eps": self.eps, "queries": SQUARE_QUERIES, "seed": self.seed}

@@ -51,8 +51,9 @@ def run(arguments: argparse.Namespace) -> int:
     names = ("images", "split", "seed", "device")
     given = {n: getattr(arguments, n) for n in names if getattr(arguments, n) is not None}
     config = EvaluationConfig.of(tuple(arguments.checkpoints), arguments.protocol, **given)
-    if arguments.json and not arguments.json.absolute().parent.is_dir():
-        raise ConfigError(f"--json is {arguments.json}; its folder does not exist.")
+    file = arguments.json
+    if file and (file.is_dir() or not file.absolute().parent.is_dir()):
+        raise ConfigError(f"--json is {file}; it must be a file in a folder that is there.")
     evaluation = Evaluation(config)
     images, device = evaluation.images, describe_device(evaluation.device)
     print(

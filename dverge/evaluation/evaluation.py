@@ -109,11 +109,7 @@ class Evaluation:
                 network = network or _Network(info, images)
                 yield from self._measure(network, measurement, images)
                 finished = self._finished(measurement)
-                try:
-                    add_finished(info, subject, finished)
-                except CheckpointError:
-                    yield rows_of(info, subject, finished)
-                    raise
+                self._keep(info, subject, finished)
             yield rows_of(info, subject, finished)
             self._done, self._tally = self._done + 1, None
 
@@ -134,6 +130,14 @@ class Evaluation:
             right = measurement.right(ensemble, batch, victim, restart)
             tally.add(positions, right, time.perf_counter() - began)
             yield None
+
+    def _keep(self, info: CheckpointInfo, subject: Subject, finished: Finished) -> None:
+        """Keep a measurement, or note that it cannot be: its rows are told all the same."""
+        try:
+            add_finished(info, subject, finished)
+        except CheckpointError as error:
+            if str(error) not in self.failures:
+                self.failures.append(str(error))
 
     def _finished(self, measurement: Measurement) -> Finished:
         assert self._tally is not None

@@ -55,6 +55,7 @@ class Measurement(ABC):
             mixture's figure is the worst over all victims, image by image.
         aimed: it is aimed at one model, the victim, at a time.
         exact: computed by PyTorch's own operations, as a plain script would, image for image.
+        needs_package: the optional package pyautoattack.
     """
 
     attack: str
@@ -62,6 +63,7 @@ class Measurement(ABC):
     pessimistic: bool = True
     aimed: bool = True
     exact: bool = False
+    needs_package: bool = False
 
     @abstractmethod
     def parameters(self) -> dict[str, Any]:

@@ -110,7 +110,7 @@ def _sanity(seed: int) -> list[Measurement]:
     found: list[Measurement] = [Clean(), Noise(EPS, seed), ZeroGradient()]
     found += [_one_try(EPS, steps, seed) for steps in STEPS]
     found += [_one_try(eps, CURVE_STEPS, seed) for eps in LADDER]
-    return [*found, Square(EPS, seed)] if autoattack_available() else found
+    return [*found, Square(EPS, seed)]
 
 
 PLANS = {
@@ -178,13 +178,18 @@ class EvaluationConfig:
         return asdict(self) | {"checkpoints": list(self.checkpoints)}
 
     def measurements(self) -> list[Measurement]:
-        """What is measured, in order.
+        """What is measured, in order; without what needs a package that is not there.
 
         Raises:
             ConfigError: AutoAttack is asked for and not installed.
         """
         if self.protocol is Protocol.AUTOATTACK:
             require_autoattack()
+        known = self.known_measurements()
+        return [each for each in known if autoattack_available() or not each.needs_package]
+
+    def known_measurements(self) -> list[Measurement]:
+        """All that the protocol can hold."""
         return PLANS[self.protocol].measurements(self.seed)
 
     @property

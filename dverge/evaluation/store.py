@@ -16,7 +16,7 @@ from typing import Any
 
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import ImageSet, Split
-from dverge.errors import CheckpointError, ConfigError
+from dverge.errors import CheckpointError
 from dverge.evaluation.accuracy import Accuracy
 from dverge.evaluation.measurements import Measurement
 from dverge.evaluation.protocols import EvaluationConfig, Protocol
@@ -155,7 +155,8 @@ def results_stamp(info: CheckpointInfo) -> tuple[tuple[str, int], ...]:
 def all_results(info: CheckpointInfo) -> list[Results]:
     """All that is kept of a checkpoint and still holds: of its weights, by today's protocols."""
     kept = [results for file in _files(info) if (results := _read(file)) is not None]
-    return [each for each in kept if _holds(each.subject, info)]
+    today = [_of_today(each, info) for each in kept if each.subject.weights == info.digest]
+    return [each for each in today if each.finished]
 
 
 def _files(info: CheckpointInfo) -> list[Path]:
@@ -163,9 +164,12 @@ def _files(info: CheckpointInfo) -> list[Path]:
     return sorted(folder.glob("[!.]*.json")) if folder.is_dir() else []
 
 
-def _holds(subject: Subject, info: CheckpointInfo) -> bool:
-    now = EvaluationConfig((info.name,), subject.protocol).version
-    return subject.weights == info.digest and subject.version == now
+def _of_today(results: Results, info: CheckpointInfo) -> Results:
+    """Without what the protocol does not hold any more."""
+    about = results.subject
+    config = EvaluationConfig((info.name,), about.protocol, seed=about.seed)
+    due = config.known_measurements() if about.version == config.version else []
+    return Results(about, [each for m in due if (each := results.find(m)) is not None])
 
 
 def _read(path: Path) -> Results | None:
@@ -179,7 +183,7 @@ def _read(path: Path) -> Results | None:
         ]
         value |= {"protocol": Protocol(value["protocol"]), "split": Split(value["split"])}
         return Results(Subject(**value), finished)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, ConfigError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None  # it is computed anew and written over
 
 

@@ -45,6 +45,7 @@ class Tally:
         self.warnings: list[str] = []
         self.victim, self.restart = 0, 0
         self.waiting = self._standing()
+        self._move_on()
 
     @property
     def done(self) -> bool:
@@ -90,7 +91,7 @@ class Tally:
     def _standing(self) -> Tensor:
         held, victim = self.held[self.victim], self.victims[self.victim]
         if victim == LOSS:
-            stands = self.share[self.victim] > 0
+            stands = (self.share[self.victim] > 0) | held[-1]
         elif victim.member is not None:
             stands = held[victim.member] | held[-1]
         elif not self.measurement.aimed:  # all models are asked about all images
@@ -152,10 +153,10 @@ class Tally:
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to go on."""
         return {
-            "held": self.held,
-            "share": self.share,
-            "seconds": self.seconds,
-            "waiting": self.waiting,
+            "held": self.held.clone(),  # they change with the next try
+            "share": self.share.clone(),
+            "seconds": self.seconds.clone(),
+            "waiting": self.waiting.clone(),
             "at": [self.victim, self.restart],
             "warnings": list(self.warnings),
         }

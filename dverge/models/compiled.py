@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dverge.errors import require_integer
 from dverge.models import kernels
-from dverge.models.conv import LAYERS, Conv
+from dverge.models.conv import IMAGE_SHAPE, LAYERS, Conv
 from dverge.models.crew import Crew, from_lanes, to_lanes
 from dverge.models.ensemble import Ensemble
 from dverge.models.stacked import flat_parameters
@@ -72,7 +72,7 @@ class _Features(torch.autograd.Function):
             kernels.features(w, inputs[b], crew.workspace(weights.dtype), layer, outputs[b])
 
         crew.each(task, ((b,) for b in range(len(blocks))))
-        return from_lanes(out, len(images)).view(-1, *SHAPES[layer])
+        return from_lanes(out, len(images)).view(len(images), *SHAPES[layer])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
@@ -87,4 +87,4 @@ class _Features(torch.autograd.Function):
             kernels.image_gradient(w, inputs[b], given[b], own, layer, outputs[b])
 
         crew.each(task, ((b,) for b in range(len(blocks))))
-        return from_lanes(out, len(gradient)).view(-1, 3, 32, 32), None, None, None
+        return from_lanes(out, len(gradient)).view(len(gradient), *IMAGE_SHAPE), None, None, None

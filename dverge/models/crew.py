@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -68,13 +69,15 @@ def _zeros(length: int, dtype: torch.dtype) -> Array:
 def to_lanes(values: Tensor) -> Tensor:
     """N×… numbers as B×(F·LANES): blocks of LANES images, of which the last ones may be zero."""
     count, blocks = len(values), -(-len(values) // LANES)
-    flat = values.reshape(count, -1)
+    flat = values.reshape(count, math.prod(values.shape[1:]))
     if count < blocks * LANES:
         flat = torch.cat([flat, flat.new_zeros(blocks * LANES - count, flat.shape[1])])
-    return flat.view(blocks, LANES, -1).transpose(1, 2).reshape(blocks, -1)
+    width = flat.shape[1]
+    return flat.view(blocks, LANES, width).transpose(1, 2).reshape(blocks, width * LANES)
 
 
 def from_lanes(blocks: Tensor, count: int) -> Tensor:
     """The inverse of to_lanes for `count` images, as count×F."""
-    split = blocks.view(len(blocks), -1, LANES).transpose(1, 2)
-    return split.reshape(len(blocks) * LANES, -1)[:count]
+    width = blocks.shape[1] // LANES
+    split = blocks.view(len(blocks), width, LANES).transpose(1, 2)
+    return split.reshape(len(blocks) * LANES, width)[:count]

@@ -101,7 +101,7 @@ def offer(
         missing = [info for info in infos if _missing(info, protocol, images)]
         if not missing:
             return False
-        if any(_is_on_it(view, missing, protocol) for view in evaluations()):
+        if any(_is_on_it(view, missing, protocol, images) for view in evaluations()):
             st.info(f"{what}: being measured; see above.", icon=":material/hourglass_top:")
             return True
         names = ", ".join(f"**{info.name}**" for info in missing)
@@ -172,20 +172,23 @@ def _config(
 
 
 def _missing(info: CheckpointInfo, protocol: Protocol, images: ImageChoice) -> bool:
-    about = [
-        each
-        for each in results_of(info)
-        if each.subject.protocol is protocol and each.subject.data == images.data
-    ]
-    return not any(
-        all(each.find(m) for m in PLANS[protocol].measurements(each.subject.seed)) for each in about
-    )
+    for kept in results_of(info):
+        about = kept.subject
+        if about.protocol is protocol and about.data == images.data:
+            config = EvaluationConfig((info.name,), protocol, seed=about.seed)
+            if all(kept.find(measurement) for measurement in config.measurements()):
+                return False
+    return True
 
 
-def _is_on_it(view: RunView, infos: Sequence[CheckpointInfo], protocol: Protocol) -> bool:
+def _is_on_it(
+    view: RunView, infos: Sequence[CheckpointInfo], protocol: Protocol, images: ImageChoice
+) -> bool:
     config = view.spec.config
     wanted = {info.name for info in infos} & set(config["checkpoints"])
-    return view.status.state.active and config["protocol"] == protocol and bool(wanted)
+    about = (config["protocol"], config["split"], config["images"])
+    same = about == (protocol, images.split, images.n)
+    return view.status.state.active and same and bool(wanted)
 
 
 def _estimate(infos: Sequence[CheckpointInfo], protocol: Protocol, images: ImageChoice) -> float:

@@ -20,6 +20,7 @@ from dverge.evaluation import (
 )
 from dverge.models import LAYERS
 from pages.widgets.cards import is_dark, show_heading
+from pages.widgets.messages import errors_as_messages
 from pages.widgets.resources import load_fast
 from pages.widgets.robustness_view import View
 
@@ -54,7 +55,7 @@ def show_transfer(view: View) -> None:
     surrogate = next((info for info in view.infos if info.name == across), None)
     with st.grid(2, min_column_width=420):
         for info in view.infos:
-            with st.container(border=True):
+            with st.container(border=True), errors_as_messages():
                 _show_transfer(surrogate or info, info, eps)
     st.caption(
         f"Per cent of images on which an attack crafted on the row's model (PGD L∞, {STEPS} steps, "
@@ -123,7 +124,7 @@ def show_diversity(view: View) -> None:
     number = LAYER_CHOICES.index(layer) or None
     with st.grid(2, min_column_width=420):
         for info in view.infos:
-            with st.container(border=True):
+            with st.container(border=True), errors_as_messages():
                 show_heading(info)
                 _show_diversity(info, what, number)
     if what == LOSS:

@@ -175,9 +175,9 @@ def show_curve(view: View) -> None:
             alt="Accuracy of mixtures and submodels against the attack's budget",
         )
         st.caption(
-            f"PGD L∞ with 20 steps from one random start, on {images.title}. Thick: mixtures, with "
-            "95 % bands, the worst over attacks on the mixture and on each submodel. Thin: "
-            "submodels. Drag to move, scroll to zoom."
+            f"PGD L∞ with 20 steps from one random start (seed 0), on {images.title}. Thick: "
+            "mixtures, with 95 % bands, the worst over attacks on the mixture and on each "
+            "submodel. Thin: submodels. Drag to move, scroll to zoom."
         )
     offer(view.infos, Protocol.CURVE, images, "Accuracy against eps")
 
@@ -203,7 +203,7 @@ def show_sanity(view: View) -> None:
                         f":{colour}[{icon} **{check.title}**]  \n:gray[:small[{check.reason}]]"
                     )
     if shown:
-        st.caption(f"On {images.title}; PGD L∞, 8/255 where no budget is named.")
+        st.caption(f"On {images.title}, seed 0; PGD L∞, 8/255 where no budget is named.")
     offer(view.infos, Protocol.SANITY, images, "Sanity checks")
 
 

@@ -98,6 +98,8 @@ def _buttons(view: RunView) -> None:
         _button(view, "Stop", ":material/stop:", manager.stop)
     elif state.resumable:
         _button(view, "Resume", ":material/play_arrow:", manager.resume)
+        if view.spec.is_evaluation:  # what it found is kept with the checkpoints
+            _button(view, "Discard", ":material/delete:", manager.delete)
 
 
 def _button(view: RunView, title: str, icon: str, action: Callable[[str], None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,8 @@ from dverge.data import ImageSet, Split, load
 from dverge.errors import ConfigError
 from dverge.evaluation.diversity import Diversity, Pairs, diversity, draw_pairs
 from dverge.models import Conv, Ensemble
+
+MODULE = importlib.import_module("dverge.evaluation.diversity")  # its function has that name too
 
 SHORT = AttackConfig(Norm.LINF, eps=0.05, step_size=0.02, steps=3)
 STARTS = replace(SHORT, random_start=True)
@@ -122,7 +125,7 @@ def test_batches_do_not_matter(
     precise: Ensemble, pairs: Pairs, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
     whole = diversity(precise, pairs, SHORT, [2, 5])
-    monkeypatch.setattr("dverge.evaluation.diversity.BATCH", batch)
+    monkeypatch.setattr(MODULE, "BATCH", batch)
     told: list[float] = []
     parts = diversity(precise, pairs, SHORT, [2, 5], told.append)
     torch.testing.assert_close(parts.loss, whole.loss, rtol=1e-9, atol=0)
@@ -139,7 +142,7 @@ def test_a_random_start_is_the_seeds_and_differs_between_batches(
     assert first.equal(diversity(precise, pairs, STARTS, [3]).loss)
     assert not first.equal(diversity(precise, pairs, replace(STARTS, seed=1), [3]).loss)
     twice = Pairs(*(each.subset([0, 0]) for each in (pairs.sources, pairs.targets)))
-    monkeypatch.setattr("dverge.evaluation.diversity.BATCH", 1)
+    monkeypatch.setattr(MODULE, "BATCH", 1)
     found = diversity(precise, twice, STARTS, [3]).loss
     assert (found[..., 0] != found[..., 1]).all()
 

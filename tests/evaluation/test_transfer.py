@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import math
 from dataclasses import replace
 
@@ -16,6 +17,8 @@ from dverge.data import ImageSet, Split, load
 from dverge.errors import ConfigError
 from dverge.evaluation.transfer import Transfer, transfer
 from dverge.models import Ensemble
+
+MODULE = importlib.import_module("dverge.evaluation.transfer")  # its function has that name too
 
 STEPS = AttackConfig(Norm.LINF, eps=0.003, step_size=0.0015, steps=3)
 STARTS = AttackConfig(Norm.LINF, 0.003, 0.0015, 3, random_start=True, seed=4)
@@ -178,7 +181,7 @@ def test_batches_do_not_matter(
     batch: int,
 ) -> None:
     whole = transfer(source, target, candidates, STARTS)
-    monkeypatch.setattr("dverge.evaluation.transfer.BATCH", batch)
+    monkeypatch.setattr(MODULE, "BATCH", batch)
     parts = transfer(source, target, candidates, STARTS)
     assert parts.fooled.equal(whole.fooled) and parts.n == whole.n
 
@@ -237,7 +240,7 @@ def test_progress_rises_to_one(
     batch: int,
     calls: int | None,
 ) -> None:
-    monkeypatch.setattr("dverge.evaluation.transfer.BATCH", batch)
+    monkeypatch.setattr(MODULE, "BATCH", batch)
     told: list[float] = []
     found = transfer(source, target, candidates, STEPS, told.append)
     assert len(told) == (calls or 4 * math.ceil(found.n / batch)) >= 4

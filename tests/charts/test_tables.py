@@ -1,0 +1,152 @@
+"""Tables for the screen and for papers, against rows and tables made by hand."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import pandas as pd
+
+from dverge.charts import report_frame, result_frame, to_latex, to_markdown
+from dverge.data import Split
+from dverge.evaluation import REPORT_TABLES, Accuracy, Protocol, ReportTable, Row, Subject
+
+SUBJECT = Subject("ab" * 32, Protocol.STANDARD, 1, Split.TEST, 500, "cd" * 32, seed=7)
+
+
+def row(model: str, attack: str, accuracy: float, **parameters: Any) -> Row:
+    ends = accuracy - 1.25, accuracy + 1.5
+    figure = Accuracy(model, attack, "test", 500, accuracy, *ends, parameters, seconds=2.5)
+    return Row("vanilla_3-s0", SUBJECT, "CPU, 2 threads", figure)
+
+
+ROWS = [
+    row("mixture", "clean", 66.5),
+    row("mixture", "pgd-linf", 3.125, eps=8 / 255, steps=50, restarts=3, victim="worst"),
+    row("member-2", "pgd-l2", 40.0, eps=0.5, steps=50, victim="member-2"),
+]
+
+
+def test_a_line_a_result_with_all_that_it_is_of() -> None:
+    frame = result_frame(ROWS)
+    assert frame.to_dict("records") == [
+        {
+            "Ensemble": "vanilla_3-s0",
+            "Model": model,
+            "Attack": attack,
+            "Follows": follows,
+            "Accuracy": accuracy,
+            "95 % from": accuracy - 1.25,
+            "to": accuracy + 1.5,
+            "Images": 500,
+            "Split": "test",
+            "Protocol": "standard",
+            "Restarts": restarts,
+            "Seed": 7,
+            "Seconds": 2.5,
+            "Device": "CPU, 2 threads",
+        }
+        for model, attack, follows, accuracy, restarts in [
+            ("mixture", "no attack", "–", 66.5, 1),
+            ("mixture", "PGD L∞ 8/255, 50 steps", "worst of all", 3.125, 3),
+            ("submodel 2", "PGD L2 0.5, 50 steps", "submodel 2", 40.0, 1),
+        ]
+    ]
+
+
+def test_no_rows_are_an_empty_frame() -> None:
+    frame = result_frame([])
+    assert frame.empty
+    assert to_markdown(frame) and to_latex(frame)
+
+
+def test_every_line_of_the_markdown_has_as_many_cells() -> None:
+    frame = result_frame(ROWS)
+    lines = to_markdown(frame).splitlines()
+    assert len(lines) == 2 + len(ROWS)
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert {len(line) for line in cells} == {len(frame.columns)}
+    assert cells[0] == list(frame.columns) and set(cells[1]) == {"---"}
+    assert cells[3][:6] == [
+        "vanilla_3-s0",
+        "mixture",
+        "PGD L∞ 8/255, 50 steps",
+        "worst of all",
+        "3.12",
+        "1.88",
+    ]
+
+
+def unescaped(sign: str, text: str) -> int:
+    return len(re.findall(rf"(?<!\\){re.escape(sign)}", text))
+
+
+def test_the_latex_has_as_many_cells_in_each_line_and_none_of_its_signs_bare() -> None:
+    frame = result_frame(ROWS)
+    lines = to_latex(frame).splitlines()
+    form = re.fullmatch(r"\\begin\{tabular\}\{([lr]+)\}", lines[0])
+    assert form and len(form[1]) == len(frame.columns)
+    numeric = [pd.api.types.is_numeric_dtype(kind) for kind in frame.dtypes]
+    assert form[1] == "".join("r" if number else "l" for number in numeric)
+    assert (lines[1], lines[3], lines[-2]) == (r"\toprule", r"\midrule", r"\bottomrule")
+    assert lines[-1] == r"\end{tabular}"
+    body = [lines[2], *lines[4:-2]]
+    assert len(body) == 1 + len(ROWS)
+    for line in body:
+        assert line.endswith(r" \\") and unescaped("&", line) == len(frame.columns) - 1
+        assert not any(unescaped(sign, line) for sign in "%#_{}")
+        assert unescaped("$", line) % 2 == 0
+        assert line.isascii()
+    assert r"vanilla\_3-s0" in body[1] and r"95 \% from" in body[0]
+    assert r"PGD L$\infty$ 8/255, 50 steps" in body[2]
+    assert "--" in body[1]
+
+
+def test_latex_signs_of_all_kinds_are_escaped_once() -> None:
+    frame = pd.DataFrame({"a_b": [r"50 % & $3 #1 {x} \y"]})
+    line = to_latex(frame).splitlines()[4]
+    assert line == r"50 \% \& \$3 \#1 \{x\} \textbackslash{}y \\"
+
+
+TABLE = ReportTable(
+    "Table 0",
+    "vanilla",
+    1,
+    {"member-1": (60.0, 4.0, 0.5, 40.0), "member-2": (61.0, 5.0, 1.5, 41.0)},
+)
+
+
+def figure(accuracy: float) -> Accuracy:
+    return row("mixture", "fgsm", accuracy).figure
+
+
+def test_the_reports_cells_stand_beside_ours() -> None:
+    report = {("member-2", "fgsm"): figure(7.0), ("mixture", "clean"): figure(66.0)}
+    standard = {("member-1", "pgd-l2"): figure(2.0), ("member-9", "clean"): figure(1.0)}
+    frame = report_frame(TABLE, report, standard)
+    assert frame.index.tolist() == ["submodel 1", "submodel 2", "mixture"]
+    assert frame.columns.tolist() == [
+        (attack, source)
+        for attack in ("no attack", "FGSM", "PGD L∞", "PGD L2")
+        for source in ("report", "here", "standard")
+    ]
+    no = math.nan
+    due = [
+        [60.0, no, no, 4.0, no, no, 0.5, no, no, 40.0, no, 2.0],
+        [61.0, no, no, 5.0, 7.0, no, 1.5, no, no, 41.0, no, no],
+        [no, 66.0, no, no, no, no, no, no, no, no, no, no],
+    ]
+    pd.testing.assert_frame_equal(
+        frame, pd.DataFrame(due, index=frame.index, columns=frame.columns)
+    )
+
+
+def test_the_reports_tables_are_as_printed() -> None:
+    """Some lines of them, and the mixture always last."""
+    frames = [report_frame(table, {}, {}) for table in REPORT_TABLES]
+    first, *_, last = (frame.to_numpy()[:, ::3].tolist() for frame in frames)
+    assert first[0] == [61.76, 4.10, 0.781, 43.26]
+    assert last[0] == [61.17, 27.25, 21.58, 53.91]
+    assert last[-1] == [63.43, 33.40, 27.15, 59.57]
+    assert all(frame.index.tolist()[-1] == "mixture" and len(frame) == 4 for frame in frames)

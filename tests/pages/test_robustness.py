@@ -1,0 +1,636 @@
+"""The robustness page in process, on a small evaluation that the library made."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from dverge import checkpoints
+from dverge.attacks import Norm, fgsm, pgd
+from dverge.charts import result_frame
+from dverge.data import ImageSet, Split, load
+from dverge.evaluation import (
+    PLANS,
+    Evaluation,
+    EvaluationConfig,
+    Protocol,
+    Row,
+    Standing,
+    claims,
+    diversity,
+    draw_pairs,
+    transfer,
+)
+from dverge.evaluation.measurements import Clean, Gradient, Measurement, Noise
+from dverge.models import Ensemble
+from dverge.runs import RunState
+from pages.widgets import measuring, pair_tabs
+from pages.widgets.resources import load_fast, run_manager
+from tests.runs.measured import gated_evaluation
+from tests.runs.small import LONG, Gate
+
+ROOT = Path(__file__).parents[2]
+VANILLA, OTHER = "vanilla-3xconv-s0", "driven"
+EPS = 8 / 255
+TABS = ("All figures", "Against eps", "Transfer", "Diversity", "Sanity", "The report's tables")
+PGD = "PGD L∞ 8/255, 2 steps"
+
+
+def standard(seed: int) -> list[Measurement]:
+    config = pgd(Norm.LINF, EPS, steps=2, restarts=2, seed=seed)
+    thorough = Gradient("pgd-linf", config, thorough=True)
+    return [Clean(), Gradient("fgsm", fgsm(0.03), thorough=True), thorough]
+
+
+def curve(seed: int) -> list[Measurement]:
+    steps = [pgd(Norm.LINF, eps, steps=2, seed=seed) for eps in (0.005, 0.02)]
+    return [Clean(), *(Gradient("pgd-linf", config) for config in steps)]
+
+
+def sanity(seed: int) -> list[Measurement]:
+    steps = [pgd(Norm.LINF, EPS, steps=steps, seed=seed) for steps in (1, 5, 10, 50)]
+    return [Clean(), Noise(EPS, seed), *(Gradient("pgd-linf", config) for config in steps)]
+
+
+SHORT = {Protocol.STANDARD: standard, Protocol.CURVE: curve, Protocol.SANITY: sanity}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def short_protocols() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for protocol, measurements in SHORT.items():
+            patch.setitem(PLANS, protocol, replace(PLANS[protocol], measurements=measurements))
+        yield
+
+
+@pytest.fixture(scope="module")
+def shelf(short_protocols: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two checkpoints, nothing measured: the shipped vanilla one and one called DVERGE."""
+    root = tmp_path_factory.mktemp("shelf") / "checkpoints"
+    unwanted = shutil.ignore_patterns("evaluations")
+    shutil.copytree(ROOT / "checkpoints" / VANILLA, root / VANILLA, ignore=unwanted)
+    two = Ensemble(list(checkpoints.load(root / VANILLA).members)[1:])
+    checkpoints.save(OTHER, two, method="dverge", root=root, seed=0, config={"epochs": 200})
+    return root
+
+
+@pytest.fixture(scope="module")
+def measured_shelf(shelf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, measured on 20 images, and the baseline on 30, too."""
+    root = tmp_path_factory.mktemp("measured") / "checkpoints"
+    shutil.copytree(shelf, root)
+    for protocol in (Protocol.STANDARD, Protocol.CURVE, Protocol.SANITY, Protocol.REPORT):
+        made(root, protocol)
+    made(root, Protocol.STANDARD, VANILLA, images=30)
+    return root
+
+
+def made(
+    root: Path, protocol: Protocol, *names: str, images: int = 20, split: Split = Split.TEST
+) -> list[Row]:
+    """The rows, measured now or as they are kept."""
+    config = EvaluationConfig(names or (VANILLA, OTHER), protocol, split, images)
+    evaluation = Evaluation(config, load_images=sample, root=root)
+    rows = [row for rows in evaluation.run() for row in rows or []]
+    assert evaluation.failures == []
+    return rows
+
+
+def sample(split: Split) -> ImageSet:
+    """As without the full data, whether it is there or not."""
+    images = load(Split.SAMPLE)
+    return ImageSet(split, images.images, images.labels, images.indices)
+
+
+@pytest.fixture
+def fresh(sample_only: Path, shelf: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Nothing is measured; every evaluation is said to take a minute and a half."""
+    monkeypatch.setattr(measuring, "estimate_seconds", lambda evaluation: 90.0)
+    yield put(shelf, sample_only)
+    run_manager().close()
+
+
+@pytest.fixture
+def gate(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    """Holds the next evaluation after its first piece of work."""
+    gate = Gate()
+    monkeypatch.setattr("dverge.runs.evaluating.Evaluation", gated_evaluation(gate, []))
+    gate.close_at(1)
+    yield gate
+    gate.open()
+
+
+@pytest.fixture
+def measured(fresh: Path, measured_shelf: Path) -> Path:
+    return put(measured_shelf, fresh.parent)
+
+
+def put(shelf: Path, folder: Path) -> Path:
+    """A copy of these checkpoints in place of those there are."""
+    shutil.rmtree(folder / "checkpoints")
+    shutil.copytree(shelf, folder / "checkpoints")
+    return folder / "checkpoints"
+
+
+def open_page(tab: str = "", **query: str) -> AppTest:
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120).run()
+    for name, value in query.items():
+        app.query_params[name.replace("_", "-")] = value
+    app.switch_page("pages/robustness.py").run()
+    return opened(app, tab) if tab else app
+
+
+def opened(app: AppTest, tab: str) -> AppTest:
+    app.session_state["robust-tabs"] = tab
+    app.run()
+    assert not app.exception
+    return app
+
+
+def text_of(app: AppTest) -> str:
+    return "\n".join(element.value for element in [*app.markdown, *app.caption])
+
+
+def sentences(app: AppTest) -> list[str]:
+    """What is claimed."""
+    return [each.value[2:] for each in app.markdown if each.value.startswith("- ")]
+
+
+def errors(app: AppTest) -> list[str]:
+    assert not app.exception
+    return [element.value for element in app.error]
+
+
+def charts(app: AppTest) -> list[Any]:
+    return list(app.get("vega_lite_chart"))
+
+
+def table(app: AppTest) -> pd.DataFrame:
+    return app.dataframe[0].value
+
+
+def tamper(root: Path) -> None:
+    """Change a byte of the baseline's weights."""
+    file = root / VANILLA / "member-2.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+
+
+def press(app: AppTest, label: str) -> AppTest:
+    next(button for button in app.button if button.label == label).click()
+    return app.run()
+
+
+def measure_section(app: AppTest) -> AppTest:
+    app.session_state["measure-section"] = True
+    return app.run()
+
+
+def headline(row: Row) -> bool:
+    """The attack is on the model itself, or all there are on the mixture together, or none."""
+    victim = row.figure.parameters.get("victim", "worst")
+    return victim == "worst" or row.figure.model.startswith("member-")
+
+
+def standing(rows: list[Row], name: str, attack: str) -> Standing:
+    """From rows of one protocol in which no attack has two settings."""
+    mine = [row.figure for row in rows if row.checkpoint == name]
+    own = [row.figure for row in rows if row.checkpoint == name and headline(row)]
+    clean, robust = (
+        {figure.model: figure for figure in own if figure.attack == which}
+        for which in ("clean", attack)
+    )
+    single = {
+        figure.parameters["victim"]: figure
+        for figure in mine
+        if figure.attack == attack and figure.model == "mixture"
+    }
+    return Standing(name, clean, robust, single)
+
+
+def claimed(root: Path, title: str, attack: str, *others: str) -> list[str]:
+    rows = made(root, Protocol.STANDARD)
+    first, *rest = (standing(rows, name, attack) for name in (VANILLA, *others))
+    return claims(first, rest, title)
+
+
+# --- nothing measured yet ---
+
+
+def test_on_arrival_it_says_what_is_missing_how_long_it_takes_and_offers_to_measure(
+    fresh: Path,
+) -> None:
+    app = open_page()
+    assert errors(app) == [] and not charts(app)
+    assert (
+        f"Robustness under the standard protocol: not measured yet on 1,000 test images for "
+        f"**{VANILLA}**, **{OTHER}**. About **1 min 30 s** here."
+    ) in text_of(app)
+    assert app.button(key="measure-standard").label == "Measure"
+
+
+@pytest.mark.parametrize(
+    ("tab", "words"),
+    [
+        ("All figures", "Nothing has been measured on these images yet."),
+        ("Against eps", "Accuracy against eps: not measured yet on 1,000 test images"),
+        ("Sanity", "Sanity checks: not measured yet on 1,000 test images"),
+        ("The report's tables", "There is no checkpoint here that was trained this way."),
+    ],
+)
+def test_each_tab_says_what_it_lacks(fresh: Path, tab: str, words: str) -> None:
+    app = open_page(tab)
+    assert errors(app) == []
+    assert words in text_of(app)
+
+
+def test_the_reports_protocol_needs_the_full_data(fresh: Path) -> None:
+    app = open_page("The report's tables")
+    assert any("*Get CIFAR-10* on the Home page" in each.value for each in app.info)
+    assert not [each for each in app.button if each.key == "measure-report"]
+
+
+def test_measure_starts_what_is_missing_and_says_so(gate: Gate) -> None:
+    app = open_page()
+    app.button(key="measure-standard").click().run()
+    (view,) = run_manager().views()
+    assert errors(app) == []
+    assert EvaluationConfig.from_dict(view.spec.config) == EvaluationConfig(
+        (VANILLA, OTHER), Protocol.STANDARD, Split.TEST, 1000
+    )
+    assert [each.label for each in app.button] == ["Pause", "Stop"]
+    assert any("being measured; see above" in each.value for each in app.info)
+    assert "0 measurements done · 2 ensembles" in app.progress[0].text
+
+
+def test_measured_in_the_form_the_figures_appear(fresh: Path) -> None:
+    app = measure_section(open_page())
+    app.number_input(key="measure-images-standard-test").set_value(20).run()
+    app.button(key="measure-any").click().run()
+    (view,) = run_manager().views()
+    assert run_manager().wait(view.id, LONG).state is RunState.FINISHED
+    app.run()
+    app.selectbox(key="robust-images").select("20 test images").run()
+    assert errors(app) == [] and len(charts(app)) == 1
+    assert sentences(app) == claimed(fresh, "FGSM 0.03", "fgsm", OTHER)
+    assert not app.progress
+
+
+def test_measuring_on_other_images_leaves_the_offer(gate: Gate) -> None:
+    app = measure_section(open_page())
+    app.number_input(key="measure-images-standard-test").set_value(20).run()
+    app.button(key="measure-any").click().run()
+    assert len(app.progress) == 1
+    assert app.button(key="measure-standard").label == "Measure"
+
+
+def test_an_evaluation_can_be_paused_and_gone_on_with(gate: Gate, fresh: Path) -> None:
+    app = measure_section(open_page())
+    app.number_input(key="measure-images-standard-test").set_value(20).run()
+    app.button(key="measure-any").click().run()
+    gate.wait()
+    press(app, "Pause")
+    (view,) = run_manager().views()
+    gate.open()
+    assert run_manager().wait(view.id, LONG).state is RunState.PAUSED
+    app.run()
+    assert "paused]" in text_of(app) and errors(app) == []
+    press(app, "Resume")
+    assert run_manager().wait(view.id, LONG).state is RunState.FINISHED
+    assert {row.subject.n for row in made(fresh, Protocol.STANDARD)} == {20}
+
+
+def test_an_evaluation_that_fails_says_why(fresh: Path) -> None:
+    tamper(fresh)
+    app = open_page()
+    app.multiselect(key="robust-ensembles").set_value([]).run()
+    app.button(key="measure-standard").click().run()
+    (view,) = run_manager().views()
+    assert run_manager().wait(view.id, LONG).state is RunState.FAILED
+    app.run()
+    assert len(errors(app)) == 1 and "member-2.safetensors does not match" in errors(app)[0]
+    assert "failed]" in text_of(app)
+
+
+# --- measured ---
+
+
+def test_the_summary_claims_what_the_library_does(measured: Path) -> None:
+    app = open_page()
+    assert errors(app) == [] and len(charts(app)) == 1
+    assert sentences(app) == claimed(measured, "FGSM 0.03", "fgsm", OTHER)
+    assert len(sentences(app)) >= 3
+    assert "On 20 test images, the same for all." in text_of(app)
+    assert not [each for each in app.button if each.label == "Measure"]
+
+
+def test_another_attack(measured: Path) -> None:
+    app = open_page()
+    box = app.selectbox(key="robust-attack")
+    assert box.options == ["FGSM 0.03", PGD]
+    box.select(PGD).run()
+    assert errors(app) == []
+    assert sentences(app) == claimed(measured, PGD, "pgd-linf", OTHER)
+
+
+def test_other_images(measured: Path) -> None:
+    app = open_page()
+    box = app.selectbox(key="robust-images")
+    assert box.options == ["20 test images", "30 test images", "1,000 test images"]
+    box.select("30 test images").run()
+    assert errors(app) == []
+    assert [text.split(":")[0] for text in sentences(app)] == ["Mixing alone"]
+    assert f"not measured yet on 30 test images for **{OTHER}**." in text_of(app)
+    due = [row for row in made(measured, Protocol.STANDARD, VANILLA, images=30) if headline(row)]
+    own = [row for row in due if not row.figure.model.startswith("member-")]
+    assert table(app).equals(result_frame(own))
+
+
+def test_the_table_is_the_librarys(measured: Path) -> None:
+    app = open_page()
+    rows = made(measured, Protocol.STANDARD)
+    own = [row for row in rows if headline(row)]
+    mixtures = [row for row in own if not row.figure.model.startswith("member-")]
+    assert table(app).equals(result_frame(mixtures))
+    assert f"{len(mixtures)} figures on 20 test images." in text_of(app)
+    app.pills(key="table-models").set_value(["mixtures", "submodels"]).run()
+    assert table(app).equals(result_frame(own))
+    app.toggle(key="table-single").set_value(True).run()
+    assert table(app).equals(result_frame(rows))
+    app.pills(key="table-models").set_value(["submodels"]).run()
+    assert set(table(app)["Model"]) == {"submodel 1", "submodel 2", "submodel 3"}
+    app.pills(key="table-models").set_value([]).run()
+    assert errors(app) == [] and table(app).empty
+
+
+def test_other_protocols_can_be_put_in_the_table(measured: Path) -> None:
+    app = open_page()
+    app.pills(key="table-protocols").set_value([Protocol.CURVE, Protocol.SANITY]).run()
+    assert errors(app) == []
+    rows = [
+        row
+        for name in (VANILLA, OTHER)
+        for protocol in (Protocol.SANITY, Protocol.CURVE)
+        for row in made(measured, protocol, name)
+        if headline(row) and not row.figure.model.startswith("member-")
+    ]
+    found, due = table(app), result_frame(rows)
+    order = [*found.columns]
+    assert found.sort_values(order, ignore_index=True).equals(
+        due.sort_values(order, ignore_index=True)
+    )
+
+
+@dataclass
+class Counts:
+    """How often the costly figures were computed."""
+
+    transfer: int = 0
+    diversity: int = 0
+    made: list[Any] = field(default_factory=list)
+
+
+@pytest.fixture
+def counts(monkeypatch: pytest.MonkeyPatch) -> Counts:
+    counts = Counts()
+
+    def counted(name: str, function: Any) -> Any:
+        def call(*args: Any) -> Any:
+            setattr(counts, name, getattr(counts, name) + 1)
+            counts.made.append(function(*args))
+            return counts.made[-1]
+
+        return call
+
+    for name, function in (("transfer", transfer), ("diversity", diversity)):
+        monkeypatch.setattr(pair_tabs, name, counted(name, function))
+    monkeypatch.setattr(pair_tabs, "IMAGES", 40)
+    monkeypatch.setattr(pair_tabs, "PAIRS", 8)
+    return counts
+
+
+def test_each_tab_opens_and_only_the_open_one_computes(measured: Path, counts: Counts) -> None:
+    app = open_page()
+    for tab in TABS:
+        before = counts.transfer, counts.diversity
+        opened(app, tab)
+        assert errors(app) == []
+        computed = counts.transfer - before[0], counts.diversity - before[1]
+        assert computed == {"Transfer": (2, 0), "Diversity": (0, 2)}.get(tab, (0, 0))
+        assert len(app.dataframe) == (tab == "All figures")
+        assert ("PGD L∞ with 20 steps" in text_of(app)) == (tab == "Against eps")
+        assert ("masked, makes a model look robust" in text_of(app)) == (tab == "Sanity")
+    for tab in TABS:
+        opened(app, tab)
+    assert (counts.transfer, counts.diversity) == (2, 2)  # the rest was remembered
+
+
+def test_transfer_within_and_across(measured: Path, counts: Counts) -> None:
+    app = open_page("Transfer")
+    ensembles = [load_fast(checkpoints.read(measured / name)) for name in (VANILLA, OTHER)]
+    images = load(Split.SAMPLE).balanced(40)
+    due = [transfer(each, each, images, pgd(Norm.LINF, 0.02, steps=10)) for each in ensembles]
+    for found, expected in zip(counts.made, due, strict=True):
+        assert found.fooled.equal(expected.fooled) and found.n == expected.n
+    words = [
+        f"Between its submodels, {each.between_members():.0f} % of the attacks carry over. "
+        f"n = {each.n} images."
+        for each in due
+    ]
+    assert [each.value for each in app.caption if each.value.startswith("Between")] == words
+    app.selectbox(key="transfer-source").select(OTHER).run()
+    assert errors(app) == [] and len(charts(app)) == 3
+    across = transfer(ensembles[1], ensembles[0], images, pgd(Norm.LINF, 0.02, steps=10))
+    assert counts.transfer == 3 and counts.made[-1].fooled.equal(across.fooled)
+    assert f"Crafted on {OTHER}. n = {across.n} images." in text_of(app)
+    app.select_slider(key="transfer-eps").set_value(EPS).run()
+    assert errors(app) == [] and counts.transfer == 5
+    assert counts.made[-1].config.eps == EPS
+
+
+def test_diversity_of_all_layers_and_of_one(measured: Path, counts: Counts) -> None:
+    app = open_page("Diversity")
+    pairs = draw_pairs(load(Split.SAMPLE), 8, seed=0)
+    two = diversity(load_fast(checkpoints.read(measured / OTHER)), pairs)
+    said = [each.value for each in app.caption if each.value.startswith("Mean between")]
+    assert said[1] == f"Mean between different submodels: {two.matrix()[0, 1]:.2f} nats."
+    app.selectbox(key="diversity-layer").select("layer 2").run()
+    said = [each.value for each in app.caption if each.value.startswith("Mean between")]
+    assert said[1] == f"Mean between different submodels: {two.matrix(2)[0, 1]:.2f} nats."
+    app.segmented_control(key="diversity-what").set_value(pair_tabs.OVERLAP).run()
+    said = [each.value for each in app.caption if each.value.startswith("Mean between")]
+    shared = two.overlap(2)
+    mean = (shared[0, 1] + shared[1, 0]) / 2
+    assert said[1] == f"Mean between different submodels: {mean:.2f} %."
+    assert errors(app) == [] and counts.diversity == 2
+
+
+def test_the_reports_tables_show_ours_beside_the_printed(measured: Path) -> None:
+    app = open_page("The report's tables")
+    assert errors(app) == []
+    tables = [each.value for each in app.html if "dv-report" in each.value]
+    assert len(tables) == 2  # of vanilla for 30 epochs, of DVERGE for 200
+    rows = made(measured, Protocol.REPORT, OTHER)
+    for row in rows:
+        if row.figure.attack == "fgsm" and row.figure.model == "member-2":
+            assert f'<td class="here">{row.figure.accuracy:.1f}</td>' in tables[1]
+    assert '<td class="report">34.7</td>' in tables[1]
+    standard = [row for row in made(measured, Protocol.STANDARD, OTHER) if headline(row)]
+    fgsm_of = {row.figure.model: row.figure for row in standard if row.figure.attack == "fgsm"}
+    assert f'<td class="standard">{fgsm_of["mixture"].accuracy:.1f}</td>' in tables[1]
+
+
+# --- the address ---
+
+
+def test_a_link_opens_the_whole_view(measured: Path) -> None:
+    app = open_page(
+        robust_ensembles=OTHER,
+        robust_images="20 test images",
+        robust_attack=PGD,
+        robust_tabs="Sanity",
+    )
+    assert errors(app) == []
+    assert app.multiselect(key="robust-ensembles").value == [OTHER]
+    assert sentences(app) == claimed(measured, PGD, "pgd-linf", OTHER)
+    assert "masked, makes a model look robust" in text_of(app)
+    assert app.query_params["robust-tabs"] == "Sanity"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("robust_ensembles", "none-such"),
+        ("robust_images", "7 test images"),
+        ("robust_attack", "magic"),
+        ("robust_tabs", "Nothing"),
+    ],
+)
+def test_nonsense_in_the_address_never_breaks_the_page(
+    measured: Path, name: str, value: str
+) -> None:
+    app = open_page(**{name: value})
+    assert errors(app) == []
+    assert sentences(app) == claimed(measured, "FGSM 0.03", "fgsm", OTHER)
+
+
+# --- which ensembles ---
+
+
+def test_without_a_checkpoint_it_says_how_to_get_one(sample_only: Path) -> None:
+    shutil.rmtree(sample_only / "checkpoints")
+    app = open_page()
+    assert errors(app) == []
+    assert "There is no checkpoint to measure yet." in app.info[0].value
+    assert not app.button
+
+
+def test_without_a_vanilla_ensemble_nothing_is_compared(measured: Path) -> None:
+    shutil.rmtree(measured / VANILLA)
+    app = open_page()
+    assert errors(app) == [] and len(charts(app)) == 1
+    assert any("no vanilla ensemble to compare with" in each.value for each in app.info)
+    assert sentences(app) == []
+    app.multiselect(key="robust-ensembles").set_value([]).run()
+    assert errors(app) == []
+    assert any("Choose at least one ensemble" in each.value for each in app.info)
+
+
+def test_the_baseline_is_always_there(measured: Path) -> None:
+    app = open_page()
+    app.multiselect(key="robust-ensembles").set_value([]).run()
+    assert errors(app) == []
+    assert sentences(app) == claimed(measured, "FGSM 0.03", "fgsm")
+
+
+def test_snapshots_are_left_out_until_they_are_chosen(measured: Path) -> None:
+    shutil.copytree(measured / OTHER, measured / f"{OTHER}-e25")
+    app = open_page()
+    box = app.multiselect(key="robust-ensembles")
+    assert box.value == [VANILLA, OTHER] and f"{OTHER}-e25" in box.options
+
+
+# --- what is broken ---
+
+
+def test_a_broken_checkpoint_is_named_and_the_others_are_shown(measured: Path) -> None:
+    (measured / "foreign").mkdir()
+    app = open_page()
+    assert errors(app) == []
+    assert "foreign is left out." in app.warning[0].value
+    assert sentences(app) == claimed(measured, "FGSM 0.03", "fgsm", OTHER)
+
+
+@pytest.mark.parametrize("tab", ["Transfer", "Diversity"])
+def test_a_tampered_checkpoint_is_an_error_in_its_card(
+    measured: Path, counts: Counts, tab: str
+) -> None:
+    tamper(measured)
+    app = open_page(tab)
+    assert len(errors(app)) == 1 and "member-2.safetensors does not match" in errors(app)[0]
+    assert len(charts(app)) == 2  # the summary's, which is kept, and the other ensemble's
+
+
+def test_a_file_of_results_that_cannot_be_read_is_as_none(measured: Path) -> None:
+    for file in (measured / OTHER / "evaluations").iterdir():
+        file.write_text("{")
+    app = open_page()
+    app.selectbox(key="robust-images").select("20 test images").run()
+    assert errors(app) == []
+    assert f"not measured yet on 20 test images for **{OTHER}**." in text_of(app)
+
+
+@pytest.fixture
+def of_animals(fresh: Path) -> Path:
+    """A checkpoint of other classes."""
+    card = json.loads((fresh / OTHER / "card.json").read_text())
+    card["classes"] = [f"animal {i}" for i in range(10)]
+    (fresh / OTHER / "card.json").write_text(json.dumps(card))
+    return fresh
+
+
+def test_a_checkpoint_of_other_classes_is_one_clear_message(of_animals: Path) -> None:
+    app = measure_section(open_page())
+    assert errors(app)
+    assert all("'driven' tells other classes apart" in text for text in errors(app))
+    assert "not measured" not in text_of(app)
+    app.multiselect(key="robust-ensembles").set_value([VANILLA]).run()
+    assert errors(app) == []
+
+
+def test_a_checkpoint_that_is_gone_when_measure_is_pressed(fresh: Path) -> None:
+    app = open_page()
+    shutil.rmtree(fresh / OTHER)
+    app.button(key="measure-standard").click().run()
+    assert not app.exception
+    assert any("there is no checkpoint 'driven'" in text.lower() for text in errors(app))
+    assert run_manager().views() == []
+
+
+def test_no_more_images_than_there_are_can_be_asked_for(fresh: Path) -> None:
+    app = measure_section(open_page())
+    field = app.number_input(key="measure-images-standard-test")
+    assert (field.min, field.max, field.value) == (1, 1000, 1000)
+    app.selectbox(key="measure-protocol").select(Protocol.SANITY).run()
+    field = app.number_input(key="measure-images-sanity-test")
+    assert (field.max, field.value) == (1000, 500)
+    assert errors(app) == []
+
+
+def test_without_autoattack_it_says_how_to_get_it(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for available in (True, False):
+        monkeypatch.setattr(measuring, "autoattack_available", lambda here=available: here)
+        app = measure_section(open_page())
+        assert errors(app) == []
+        options = app.selectbox(key="measure-protocol").options
+        assert ("AutoAttack" in options) is available
+        assert ("pip install pyautoattack" in text_of(app)) is not available
