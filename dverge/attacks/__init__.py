@@ -15,7 +15,7 @@ from dverge.attacks.config import (
 from dverge.attacks.distillation import REPORT_DISTILLATION, distill
 from dverge.attacks.geometry import image_starts
 from dverge.attacks.gradient import AttackResult, Trace, all_probabilities, attack
-from dverge.attacks.report import report_pgd
+from dverge.attacks.report import report_attack
 
 __all__ = [
     "MIXTURE",
@@ -35,5 +35,5 @@ __all__ = [
     "largest_eps",
     "parse_victim",
     "pgd",
-    "report_pgd",
+    "report_attack",
 ]

@@ -15,15 +15,16 @@ from torch import Tensor
 
 from dverge.attacks import (
     MIXTURE,
+    Attack,
     AttackConfig,
     Norm,
     Through,
     Victim,
     image_starts,
-    report_pgd,
+    report_attack,
 )
 from dverge.attacks.gradient import ascend, value_and_gradient, victim_objective
-from dverge.attacks.report import EPS, STEP_SIZE, STEPS
+from dverge.attacks.report import EPS, report_settings
 from dverge.evaluation.accuracy import answers
 from dverge.models import Ensemble
 
@@ -169,35 +170,27 @@ class Gradient(Measurement):
 
 
 @dataclass(frozen=True)
-class ReportGradient(Measurement):
-    """The report's own "PGD", and accuracy as it counts: images wrong before the attack are
-    attacked, too, and the mixture's figure follows the mixture's gradient alone."""
+class Report(Measurement):
+    """An attack of the report's own, and accuracy as it counts: images that are wrong before the
+    attack are attacked, too, and the mixture's figure follows the mixture's gradient alone."""
 
-    norm: Norm
+    kind: Attack
     pessimistic = False
     exact = True
 
     @property
     def attack(self) -> str:  # type: ignore[override]
-        return f"pgd-{self.norm}"
+        return str(self.kind)
 
     def parameters(self) -> dict[str, Any]:
-        length = STEP_SIZE if self.norm is Norm.LINF else EPS
-        return {"eps": EPS, "step_size": length, "steps": STEPS, "projected": False}
+        _, length, steps = report_settings(self.kind)
+        return {"eps": EPS, "step_size": length, "steps": steps, "projected": False}
 
     def cost(self) -> float:
-        return STEPS
+        return report_settings(self.kind)[2]
 
     def changed(self, ensemble: Ensemble, batch: Batch, victim: Victim, restart: int) -> Tensor:
-        return report_pgd(ensemble, batch.pixels, batch.labels, self.norm, victim)
-
-
-@dataclass(frozen=True)
-class ReportFgsm(Gradient):
-    """FGSM, with accuracy as the report counts it; see ReportGradient."""
-
-    pessimistic = False
-    exact = True
+        return report_attack(ensemble, batch.pixels, batch.labels, self.kind, victim)
 
 
 @dataclass(frozen=True)

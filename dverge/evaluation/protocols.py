@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dverge.attacks import Norm, fgsm, pgd
+from dverge.attacks import Attack, Norm, fgsm, pgd
 from dverge.data import Split
 from dverge.errors import require, require_choice, require_integer
 from dverge.evaluation.autoattack import Auto, Square, autoattack_available, require_autoattack
@@ -16,8 +16,7 @@ from dverge.evaluation.measurements import (
     Gradient,
     Measurement,
     Noise,
-    ReportFgsm,
-    ReportGradient,
+    Report,
     ZeroGradient,
 )
 
@@ -81,12 +80,8 @@ def _standard(seed: int) -> list[Measurement]:
 
 
 def _report(seed: int) -> list[Measurement]:
-    return [
-        Clean(draws=10, draw_size=256, seed=seed),
-        ReportFgsm("fgsm", fgsm(REPORT_EPS)),
-        ReportGradient(Norm.LINF),
-        ReportGradient(Norm.L2),
-    ]
+    clean = Clean(draws=10, draw_size=256, seed=seed)
+    return [clean, *(Report(attack) for attack in Attack)]
 
 
 def _autoattack(seed: int) -> list[Measurement]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dverge.attacks import (
     MIXTURE,
+    Attack,
     AttackConfig,
     Norm,
     Victim,
@@ -19,7 +20,7 @@ from dverge.attacks import (
     fgsm,
     parse_victim,
     pgd,
-    report_pgd,
+    report_attack,
 )
 from dverge.errors import ConfigError
 from dverge.models import Ensemble
@@ -109,7 +110,7 @@ def test_bad_images(
     with pytest.raises(ConfigError, match=message):
         attack(ensemble, damage(images), labels, fgsm(0.03))
     with pytest.raises(ConfigError, match=message):
-        report_pgd(ensemble, damage(images), labels, Norm.L2)
+        report_attack(ensemble, damage(images), labels, Attack.PGD_L2)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ def test_a_victim_that_is_no_member(
     with pytest.raises(ConfigError, match=message):
         attack(ensemble, images, labels, fgsm(0.03), Victim(member))
     with pytest.raises(ConfigError, match=message):
-        report_pgd(ensemble, images, labels, Norm.LINF, Victim(member))
+        report_attack(ensemble, images, labels, Attack.PGD_LINF, Victim(member))
 
 
 @pytest.mark.parametrize("victim", [MIXTURE, Victim(0), Victim(2), Victim(15)])

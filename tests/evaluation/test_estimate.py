@@ -14,11 +14,11 @@ import pytest
 from torch import Tensor
 
 from dverge import checkpoints
-from dverge.attacks import Norm, fgsm, pgd
+from dverge.attacks import Attack, Norm, fgsm, pgd
 from dverge.data import ImageSet, Split, load
 from dverge.evaluation import PLANS, Evaluation, EvaluationConfig, Protocol, estimate_seconds
 from dverge.evaluation import estimate as module
-from dverge.evaluation.measurements import Clean, Gradient, Measurement, ReportGradient
+from dverge.evaluation.measurements import Clean, Gradient, Measurement, Report
 from dverge.models import Conv, Ensemble
 from dverge.models.compiled import CompiledConv
 
@@ -31,7 +31,7 @@ def small(seed: int) -> list[Measurement]:
         Clean(),
         Gradient("fgsm", fgsm(0.03), thorough=True),
         Gradient("pgd-linf", pgd(Norm.LINF, 0.03, steps=5, restarts=3, seed=seed), thorough=True),
-        ReportGradient(Norm.L2),
+        Report(Attack.PGD_L2),
     ]
 
 

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from dverge import checkpoints
-from dverge.attacks import Norm, Victim, fgsm, pgd
+from dverge.attacks import Attack, Norm, Victim, fgsm, pgd
 from dverge.data import CLASSES, ImageSet, Split, full_data_available, load
 from dverge.errors import CheckpointError, ConfigError, DataError
 from dverge.evaluation import PLANS, Evaluation, EvaluationConfig, Protocol, Row
-from dverge.evaluation.measurements import Batch, Clean, Gradient, Measurement, ReportGradient
+from dverge.evaluation.measurements import Batch, Clean, Gradient, Measurement, Report
 from dverge.models import CompiledConv, Conv, Ensemble, seeded_conv
 
 SHIPPED = Path(__file__).parents[2] / "checkpoints" / "vanilla-3xconv-s0"
@@ -33,7 +33,7 @@ def small(seed: int) -> list[Measurement]:
         Clean(draws=3, draw_size=5, seed=seed),
         Gradient("fgsm", fgsm(0.004), thorough=True),
         Gradient("pgd-linf", pgd(Norm.LINF, 0.005, steps=2, restarts=2, seed=seed)),
-        ReportGradient(Norm.L2),
+        Report(Attack.PGD_L2),
     ]
 
 

@@ -15,7 +15,17 @@ from foolbox.criteria import Misclassification
 from torch import Tensor, nn
 
 from dverge import checkpoints
-from dverge.attacks import MIXTURE, AttackConfig, Norm, Through, Victim, fgsm, image_starts, pgd
+from dverge.attacks import (
+    MIXTURE,
+    Attack,
+    AttackConfig,
+    Norm,
+    Through,
+    Victim,
+    fgsm,
+    image_starts,
+    pgd,
+)
 from dverge.data import ImageSet, Split, load
 from dverge.evaluation import Accuracy
 from dverge.evaluation.measurements import (
@@ -24,8 +34,7 @@ from dverge.evaluation.measurements import (
     Gradient,
     Measurement,
     Noise,
-    ReportFgsm,
-    ReportGradient,
+    Report,
     ZeroGradient,
 )
 from dverge.evaluation.tally import Tally
@@ -291,8 +300,8 @@ def test_batches_and_the_compiled_kernels_change_nothing(
 
 def test_the_reports_are_plain_too_but_not_pessimistic(trained: Ensemble, some: ImageSet) -> None:
     x, labels = pixels_of(some), some.labels
-    rows = rows_of(ReportFgsm("fgsm", fgsm(0.005)), trained, some)
-    after = [right(trained, by_foolbox(m, x, labels, fgsm(0.005)), labels) for m in models(trained)]
+    rows = rows_of(Report(Attack.FGSM), trained, some)
+    after = [right(trained, by_foolbox(m, x, labels, fgsm(0.03)), labels) for m in models(trained)]
     assert len(rows) == 4
     for i in range(3):
         assert rows[f"member-{i + 1}", f"member-{i + 1}"].right().equal(after[i][i])
@@ -359,9 +368,9 @@ MEASUREMENTS: list[Callable[[], Measurement]] = [
     lambda: Clean(10, 256, 0),
     lambda: Gradient("fgsm", fgsm(0.03), thorough=True),
     lambda: Gradient("pgd-l2", pgd(L2, 0.5, restarts=5)),
-    lambda: ReportFgsm("fgsm", fgsm(0.03)),
-    lambda: ReportGradient(LINF),
-    lambda: ReportGradient(L2),
+    lambda: Report(Attack.FGSM),
+    lambda: Report(Attack.PGD_LINF),
+    lambda: Report(Attack.PGD_L2),
     lambda: Noise(8 / 255),
     ZeroGradient,
 ]
@@ -376,8 +385,8 @@ def test_parameters_are_plain_json(make: Callable[[], Measurement]) -> None:
 
 
 def test_the_reports_parameters_say_what_they_are() -> None:
-    assert ReportGradient(LINF).attack == "pgd-linf"
-    assert ReportGradient(L2).attack == "pgd-l2"
+    assert Report(Attack.PGD_LINF).attack == "pgd-linf"
+    assert Report(Attack.PGD_L2).attack == "pgd-l2"
     shared = {"eps": 0.03, "steps": 5, "projected": False}
-    assert ReportGradient(LINF).parameters() == {**shared, "step_size": 0.007}
-    assert ReportGradient(L2).parameters() == {**shared, "step_size": 0.03}
+    assert Report(Attack.PGD_LINF).parameters() == {**shared, "step_size": 0.007}
+    assert Report(Attack.PGD_L2).parameters() == {**shared, "step_size": 0.03}

@@ -327,7 +327,7 @@ def test_the_summary_claims_what_the_library_does(measured: Path) -> None:
     assert errors(app) == [] and len(charts(app)) == 1
     assert sentences(app) == claimed(measured, "FGSM 0.03", "fgsm", OTHER)
     assert len(sentences(app)) >= 3
-    assert "On 20 test images, the same for all." in text_of(app)
+    assert "On 20 test images, the same for all" in text_of(app)
     assert not [each for each in app.button if each.label == "Measure"]
 
 
