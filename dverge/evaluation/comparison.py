@@ -35,7 +35,7 @@ def difference(first: Accuracy, second: Accuracy) -> Difference:
     """The difference of two accuracies.
 
     On the same images it is of pairs, with the interval of Bonett & Price 2012, which is narrower;
-    where the bits for each image were not kept, of independent samples.
+    where the bits for each image were not kept, of independent samples (Agresti & Caffo 2000).
 
     Raises:
         ValueError: they are of different numbers of images.
@@ -49,14 +49,10 @@ def difference(first: Accuracy, second: Accuracy) -> Difference:
         centre = better - worse
         half = Z95 * math.sqrt((better + worse - centre**2) / (n + 2))
     else:
-        centre = points / 100
-        half = Z95 * math.sqrt(sum(_variance(each) for each in (first, second)) / n)
+        ours, theirs = ((each.accuracy / 100 * n + 1) / (n + 2) for each in (first, second))
+        centre = ours - theirs
+        half = Z95 * math.sqrt((ours * (1 - ours) + theirs * (1 - theirs)) / (n + 2))
     return Difference(points, 100 * max(-1.0, centre - half), 100 * min(1.0, centre + half))
-
-
-def _variance(figure: Accuracy) -> float:
-    share = figure.accuracy / 100
-    return share * (1 - share)
 
 
 @dataclass(frozen=True)

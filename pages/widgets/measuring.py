@@ -21,7 +21,7 @@ from dverge.evaluation import (
 from dverge.runs import RunState, RunView
 from pages.widgets.messages import errors_as_messages, show_error
 from pages.widgets.resources import evaluations, results_of, run_manager
-from pages.widgets.robustness_view import ImageChoice
+from pages.widgets.robustness_view import SUMMARY_PROTOCOLS, ImageChoice, show_images
 from pages.widgets.run_cards import run_head
 from pages.widgets.words import duration
 
@@ -205,8 +205,10 @@ def _start(config: EvaluationConfig) -> None:
     """Callback of the buttons: a click is not lost where a rerun is under way."""
     st.session_state.pop("measure-refusal", None)
     try:
-        Evaluation(config)
-        run_manager().submit(config, f"{config.protocol}-{config.split}-{config.images}")
+        images = Evaluation(config).images
+        run_manager().submit(config, f"{config.protocol}-{config.split}-{len(images)}")
+        if config.protocol in SUMMARY_PROTOCOLS:
+            show_images(ImageChoice(images.split, len(images), images.digest))
     except DvergeError as error:
         st.session_state["measure-refusal"] = error
 

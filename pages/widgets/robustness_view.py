@@ -28,6 +28,7 @@ SUMMARY_PROTOCOLS = (Protocol.STANDARD, Protocol.AUTOATTACK)
 FIRST_ATTACK = "PGD L∞ 8/255, 50 steps"
 SNAPSHOT = re.compile(r".*-e(\d+)")
 USUAL = 1000  # images
+ASKED_FOR = "images-just-asked-for"
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def _place(info: CheckpointInfo) -> tuple[int, str]:
 
 
 def rows_on(info: CheckpointInfo, images: ImageChoice, protocols: Iterable[Protocol]) -> list[Row]:
-    """An ensemble's rows on these images under some protocols, of the lowest seed there is."""
+    """An ensemble's rows on these images under some protocols, each of the seed with most."""
     rows = []
     for protocol in protocols:
         kept = [
@@ -107,7 +108,7 @@ def rows_on(info: CheckpointInfo, images: ImageChoice, protocols: Iterable[Proto
             if each.subject.protocol is protocol and each.subject.data == images.data
         ]
         if kept:
-            first = min(kept, key=lambda each: each.subject.seed)
+            first = min(kept, key=lambda each: (-len(each.finished), each.subject.seed))
             rows += [
                 Row(info.name, first.subject, finished.device, figure)
                 for finished in first.finished
@@ -152,10 +153,18 @@ def measured_images(infos: Iterable[CheckpointInfo], protocol: Protocol) -> list
     return [choice for choice, _ in ordered]
 
 
+def show_images(choice: ImageChoice) -> None:
+    """Turn the page to these images; to be called before it is drawn."""
+    st.session_state[ASKED_FOR] = choice
+    st.session_state["robust-images"] = choice.title
+
+
 def _choose_images(infos: list[CheckpointInfo]) -> ImageChoice:
     options = {each.title: each for each in measured_images(infos, Protocol.STANDARD)}
     usual = usual_images()
     options.setdefault(usual.title, usual)
+    if (asked_for := st.session_state.get(ASKED_FOR)) is not None:
+        options.setdefault(asked_for.title, asked_for)
     if full_data_available():
         test = load(Split.TEST)
         whole = ImageChoice(Split.TEST, len(test), test.digest)

@@ -94,11 +94,17 @@ def measured_shelf(shelf: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def made(
-    root: Path, protocol: Protocol, *names: str, images: int = 20, split: Split = Split.TEST
+    root: Path,
+    protocol: Protocol,
+    *names: str,
+    images: int = 20,
+    seed: int = 0,
+    count: int | None = None,
 ) -> list[Row]:
-    """The rows, measured now or as they are kept."""
-    config = EvaluationConfig(names or (VANILLA, OTHER), protocol, split, images)
+    """The rows of so many measurements, or all, made now or as they are kept."""
+    config = EvaluationConfig(names or (VANILLA, OTHER), protocol, Split.TEST, images, seed)
     evaluation = Evaluation(config, load_images=sample, root=root)
+    evaluation.measurements = evaluation.measurements[:count]
     rows = [row for rows in evaluation.run() for row in rows or []]
     assert evaluation.failures == []
     return rows
@@ -317,6 +323,8 @@ def test_an_evaluation_that_fails_says_why(fresh: Path) -> None:
     app.run()
     assert len(errors(app)) == 1 and "member-2.safetensors does not match" in errors(app)[0]
     assert "failed]" in text_of(app)
+    press(app, "Discard")
+    assert errors(app) == [] and run_manager().views() == []
 
 
 # --- measured ---
@@ -351,6 +359,17 @@ def test_other_images(measured: Path) -> None:
     due = [row for row in made(measured, Protocol.STANDARD, VANILLA, images=30) if headline(row)]
     own = [row for row in due if not row.figure.model.startswith("member-")]
     assert table(app).equals(result_frame(own))
+
+
+def test_a_seed_that_was_broken_off_does_not_hide_one_that_was_finished(measured: Path) -> None:
+    shutil.rmtree(measured / OTHER / "evaluations")
+    made(measured, Protocol.STANDARD, OTHER, seed=1)
+    made(measured, Protocol.STANDARD, OTHER, seed=0, count=1)
+    app = open_page()
+    app.selectbox(key="robust-images").select("20 test images").run()
+    assert errors(app) == []
+    assert any(f"the mixture of **{OTHER}**" in text for text in sentences(app))
+    assert not [each for each in app.button if each.label == "Measure"]
 
 
 def test_the_table_is_the_librarys(measured: Path) -> None:
