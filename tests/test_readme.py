@@ -5,27 +5,90 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from dverge import checkpoints
 from dverge.data import Split, full_data_available, load
-from dverge.evaluation import clean_accuracy
+from dverge.evaluation import (
+    MIXTURE_NAME,
+    Accuracy,
+    EvaluationConfig,
+    Protocol,
+    all_results,
+    attack_title,
+    clean_accuracy,
+    predictions,
+)
+from dverge.evaluation.measurements import Batch
+from dverge.evaluation.tally import Tally
 
 ROOT = Path(__file__).parents[1]
 NAME = "vanilla-3xconv-s0"
 
 
-def test_results_table_is_what_the_card_states() -> None:
-    text = (ROOT / "README.md").read_text()
-    rows = checkpoints.read(ROOT / "checkpoints" / NAME).card.results
-    assert len(rows) == 8  # three members and the mixture, on test and validation images
-    for row in rows:
-        cell = f"{row['accuracy']:.2f} ({row['ci_low']:.1f}–{row['ci_high']:.1f})"
-        line = next(
-            x
-            for x in text.splitlines()
-            if row["model"].replace("member-", "submodel ") in x and x.startswith("|")
-        )
-        assert cell in line
+def mixtures(name: str, protocol: Protocol) -> dict[tuple[str, str], Accuracy]:
+    """The shipped figures of a mixture, by attack in words and what it followed."""
+    info = checkpoints.read(ROOT / "checkpoints" / name)
+    (kept,) = [each for each in all_results(info) if each.subject.protocol is protocol]
+    return {
+        (attack_title(row.attack, row.parameters), row.parameters.get("victim", "")): row
+        for row in kept.rows
+        if row.model == MIXTURE_NAME
+    }
+
+
+@pytest.mark.parametrize("name", ["vanilla-3xconv-s0", "dverge-3xconv-s0"])
+def test_results_table_is_what_the_files_state(name: str) -> None:
+    lines = (ROOT / "README.md").read_text().splitlines()
+    (line,) = [line for line in lines if line.startswith(f"| `{name}`")]
+    figures = mixtures(name, Protocol.STANDARD)
+    linf = "PGD L∞ 8/255, 50 steps"
+    columns = [("no attack", ""), ("FGSM 0.03", "worst"), (linf, "worst")]
+    columns += [("PGD L2 0.5, 50 steps", "worst"), (linf, "members")]
+    cells = [figures[column] for column in columns]
+    assert [cell.strip() for cell in line.split("|")[2:-1]] == [
+        f"{c.accuracy:.1f} ({c.ci_low:.1f}–{c.ci_high:.1f})" for c in cells
+    ]
+    assert {cell.n for cell in cells} == {1000}
+
+
+@pytest.mark.parametrize("name", ["vanilla-3xconv-s0", "dverge-3xconv-s0"])
+def test_figures_of_the_reports_protocol_are_what_the_files_state(name: str) -> None:
+    text = " ".join((ROOT / "README.md").read_text().split())
+    figures = [row.accuracy for row in mixtures(name, Protocol.REPORT).values()]
+    clean, fgsm, linf, l2 = (f"{figure:.1f}" for figure in figures)
+    if name.startswith("dverge"):
+        assert f"{clean} clean, {fgsm} FGSM, {linf} PGD L∞ and {l2} PGD L2" in text
+    else:
+        assert f"{clean}, {fgsm}, {linf} and {l2}" in text
+
+
+def test_the_shipped_figures_come_again_on_a_few_images() -> None:
+    """Attacks have random starts, and sums another order on another processor: within 2 of 40."""
+    for name in ("vanilla-3xconv-s0", "dverge-3xconv-s0"):
+        info = checkpoints.read(ROOT / "checkpoints" / name)
+        (kept,) = [r for r in all_results(info) if r.subject.protocol is Protocol.CURVE]
+        images = load(Split.SAMPLE).balanced(40)
+        position = torch.isin(load(Split.SAMPLE).indices, images.indices)
+        (measurement,) = [
+            each
+            for each in EvaluationConfig((name,), Protocol.CURVE).measurements()
+            if each.parameters().get("eps") == 0.02
+        ]
+        network = checkpoints.load(info)
+        tally = Tally(measurement, predictions(network, images) == images.labels)
+        while not tally.done:
+            victim, restart, where = tally.next(40)
+            batch = Batch(
+                images.pixels(where), images.labels[where], images.indices[where].tolist(), []
+            )
+            tally.add(where, measurement.right(network, batch, victim, restart), 0.0)
+        finished = kept.find(measurement)
+        assert finished is not None
+        for now, then in zip(tally.rows(Split.TEST), finished.rows, strict=True):
+            assert (now.model, now.parameters) == (then.model, then.parameters)
+            if then.held:
+                assert (now.right() != then.right()[position]).sum() <= 2
 
 
 def test_the_shipped_weights_give_about_the_stated_accuracy_on_the_sample() -> None:

@@ -112,11 +112,16 @@ def eps_frame(figures: Mapping[str, Iterable[Accuracy]]) -> pd.DataFrame:
 def eps_chart(frame: pd.DataFrame, colours: Mapping[str, str]) -> alt.LayerChart:
     """Accuracy against the budget: mixtures thick with their intervals, submodels thin."""
     base = alt.Chart(frame[frame["kind"] != "random submodel"]).encode(
-        x=alt.X("eps:Q", title="eps (L∞, pixels in 0–1)", axis=alt.Axis(tickCount=8, grid=False)),
+        x=alt.X(
+            "eps:Q",
+            title="eps (L∞, pixels in 0–1)",
+            scale=alt.Scale(nice=False),
+            axis=alt.Axis(tickCount=8, grid=False),
+        ),
         color=alt.Color(
             "ensemble:N",
             scale=alt.Scale(domain=list(colours), range=list(colours.values())),
-            legend=alt.Legend(title=None, orient="top", columns=2, labelLimit=260),
+            legend=alt.Legend(title=None, orient="top", columns=2, labelLimit=260, symbolOpacity=1),
         ),
         detail="model:N",
     )

@@ -103,6 +103,7 @@ def _curve(seed: int) -> list[Measurement]:
 
 def _sanity(seed: int) -> list[Measurement]:
     found: list[Measurement] = [Clean(), Noise(EPS, seed), ZeroGradient()]
+    found.append(Gradient("fgsm", fgsm(EPS), thorough=True))
     found += [_one_try(EPS, steps, seed) for steps in STEPS]
     found += [_one_try(eps, CURVE_STEPS, seed) for eps in LADDER]
     return [*found, Square(EPS, seed)]

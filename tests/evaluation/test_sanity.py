@@ -34,8 +34,11 @@ TITLES = {
     "ten": "Ten steps are about enough",
     "noise": "Random noise hurts far less",
     "gradient": "There is a gradient to follow",
+    "roads": "Another road to the mixture finds no more",
     "square": "An attack without gradients finds no more",
 }
+ROADS = {"worst": 6.0, "mixture": 15.0, "mixture-logit": 7.0, "mixture-loss": 17.0}
+STEP: Key = ("fgsm", EPS, 1)
 
 
 def row(model: str, key: Key, accuracy: float, victim: str | None = None) -> Accuracy:
@@ -51,10 +54,18 @@ def rows(figures: dict[Key, float] = SOUND, **changed: dict[Key, float]) -> list
     """All models' rows; `changed` by model, with _ for -."""
     own = {name.replace("_", "-"): figures | values for name, values in changed.items()}
     return [
-        row(model, key, accuracy)
-        for model in MODELS
-        for key, accuracy in own.get(model, figures).items()
+        *(
+            row(model, key, accuracy)
+            for model in MODELS
+            for key, accuracy in own.get(model, figures).items()
+        ),
+        *along(ROADS),
     ]
+
+
+def along(roads: dict[str, float]) -> list[Accuracy]:
+    """The mixture under one step, by what the step followed."""
+    return [row("mixture", STEP, accuracy, victim) for victim, accuracy in roads.items()]
 
 
 def check(which: str, found: list[Accuracy]) -> Check:
@@ -140,7 +151,7 @@ def test_what_was_not_measured_is_not_checked(which: str, key: Key) -> None:
 def test_without_the_optional_package_it_says_how_to_get_it() -> None:
     without = {key: value for key, value in SOUND.items() if key[0] != "square"}
     checks = sanity_checks(rows(without))
-    assert [each.signal for each in checks] == [Signal.FINE] * 6 + [Signal.UNKNOWN]
+    assert [each.signal for each in checks] == [Signal.FINE] * 7 + [Signal.UNKNOWN]
     assert "pip install pyautoattack" in checks[-1].reason
 
 
@@ -152,6 +163,18 @@ def test_single_attacks_on_the_mixture_and_random_submodels_are_left_aside() -> 
         row("random-member", key, 90.0, victim="worst"),
     ]
     assert check("large", [*others, *rows()]).signal is Signal.FINE
+
+
+@pytest.mark.parametrize(("own", "signal"), [(16.0, Signal.FINE), (30.0, Signal.DOUBT)])
+def test_a_mixture_whose_own_gradient_misses_what_another_finds(own: float, signal: Signal) -> None:
+    others = [each for each in rows() if each.attack != "fgsm"]
+    found = check("roads", [*others, *along(ROADS | {"mixture": own})])
+    assert found.signal is signal
+    assert found.reason == (
+        f"Mixture: one step of 8/255 along its mean probability leaves {own:.1f} %, along its "
+        "mean logit 7.0 %"
+    )
+    assert check("roads", others).signal is Signal.UNKNOWN
 
 
 def test_without_rows_nothing_is_checked() -> None:
