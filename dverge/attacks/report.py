@@ -4,9 +4,9 @@ Its "PGD L-inf" clips every step about the *current* iterate, so eps 0.03 never 
 steps of 0.007 reach 0.035; its "PGD L2" rescales each of five steps to length exactly 0.03, so
 the total reaches 0.15. FGSM is one step of 0.03. All start at the image. Of the mixture they
 follow the logarithm of the mean probability as it stands, in float32: where submodels are very
-sure of themselves, that gradient is rounded away, and an attack on the same quantity computed
-stably finds more. They exist to compare with the report's tables; measure robustness with the
-projected attacks.
+sure of themselves, part of that gradient is rounded away, and single images end otherwise than
+under an attack on the same quantity computed stably. They exist to compare with the report's
+tables; measure robustness with the projected attacks.
 """
 
 from __future__ import annotations

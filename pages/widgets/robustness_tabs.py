@@ -30,6 +30,7 @@ from pages.widgets.robustness_view import (
     View,
     measured_images,
     rows_on,
+    title_of,
     usual_images,
 )
 
@@ -89,6 +90,20 @@ def show_table(view: View) -> None:
     )
     st.caption(f"{len(frame):,} figures on {view.images.title}. A click on a heading sorts.")
     _downloads(frame, rows)
+    _warnings(rows)
+
+
+def _warnings(rows: list[Row]) -> None:
+    """What the attacks behind these figures had to say on their own reliability."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        for text in row.figure.warnings:
+            of = f"{row.checkpoint}, {title_of(row.figure)}"
+            found.setdefault(text, [])
+            if of not in found[text]:
+                found[text].append(of)
+    for text, those in found.items():
+        st.warning(f"**{'; '.join(those)}**: {text}", icon=":material/warning:")
 
 
 def _filtered(rows: list[Row]) -> list[Row]:

@@ -283,7 +283,7 @@ def test_measured_in_the_form_the_figures_appear(fresh: Path) -> None:
     (view,) = run_manager().views()
     assert run_manager().wait(view.id, LONG).state is RunState.FINISHED
     app.run()
-    app.selectbox(key="robust-images").select("20 test images").run()
+    assert app.selectbox(key="robust-images").value == "20 test images"
     assert errors(app) == [] and len(charts(app)) == 1
     assert sentences(app) == claimed(fresh, "FGSM 0.03", "fgsm", OTHER)
     assert not app.progress
@@ -294,6 +294,8 @@ def test_measuring_on_other_images_leaves_the_offer(gate: Gate) -> None:
     app.number_input(key="measure-images-standard-test").set_value(20).run()
     app.button(key="measure-any").click().run()
     assert len(app.progress) == 1
+    assert any("being measured; see above" in each.value for each in app.info)
+    app.selectbox(key="robust-images").select("1,000 test images").run()
     assert app.button(key="measure-standard").label == "Measure"
 
 
@@ -604,6 +606,18 @@ def test_a_file_of_results_that_cannot_be_read_is_as_none(measured: Path) -> Non
     app.selectbox(key="robust-images").select("20 test images").run()
     assert errors(app) == []
     assert f"not measured yet on 20 test images for **{OTHER}**." in text_of(app)
+
+
+def test_what_an_attack_warns_of_is_shown_once(measured: Path) -> None:
+    for file in (measured / OTHER / "evaluations").glob("standard-*.json"):
+        value = json.loads(file.read_text())
+        for row in value["finished"][1]["rows"]:
+            row["warnings"] = ["points with zero gradient!"]
+        file.write_text(json.dumps(value))
+    app = open_page()
+    assert [each.value for each in app.warning] == [
+        f"**{OTHER}, FGSM 0.03**: points with zero gradient!"
+    ]
 
 
 @pytest.fixture
