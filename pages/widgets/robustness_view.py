@@ -21,7 +21,7 @@ from dverge.evaluation import (
     attack_title,
     headlines,
 )
-from pages.widgets.resources import colour_of, results_of
+from pages.widgets.resources import colour_of, evaluations, results_of
 
 MOST_COMPARED = 6
 SUMMARY_PROTOCOLS = (Protocol.STANDARD, Protocol.AUTOATTACK)
@@ -183,13 +183,15 @@ def _choose_images(infos: list[CheckpointInfo]) -> ImageChoice:
 def _choose_attack(infos: list[CheckpointInfo], images: ImageChoice) -> str:
     rows = [row.figure for info in infos for row in rows_on(info, images, SUMMARY_PROTOCOLS)]
     titles = list(dict.fromkeys(title_of(row) for row in rows if row.attack != "clean"))
-    options = titles or [FIRST_ATTACK]
+    there = FIRST_ATTACK in titles
+    # While it is still being measured, what is shown in its place is not to stick.
+    sticks = there or not any(view.status.state.active for view in evaluations())
     return st.selectbox(
         "Attack",
-        options,
-        index=options.index(FIRST_ATTACK) if FIRST_ATTACK in options else 0,
-        key="robust-attack",
-        bind="query-params",
+        titles or [FIRST_ATTACK],
+        index=titles.index(FIRST_ATTACK) if there else 0,
+        key="robust-attack" if sticks else None,
+        bind="query-params" if sticks else None,
         disabled=not titles,
         help="What the summary is about. The mixture's figure is the worst over attacks through "
         "its mean probability, its mean logit, its mean loss and each submodel, image by image.",
