@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from dverge import checkpoints
 from dverge.data import full_data_available
 from dverge.training import PRESETS, Method
 from pages.widgets.run_table import distinct, setting_differences
 from pages.widgets.training_fields import title_of, words_of
 
 ROOT = Path(__file__).parents[2]
+SHIPPED = [info.name for info in checkpoints.list_all(ROOT / "checkpoints")[0]]
 needs_data = pytest.mark.skipif(not full_data_available(), reason="needs all of CIFAR-10")
 
 
@@ -29,8 +31,8 @@ def test_without_the_data_says_what_to_do(sample_only: Path) -> None:
 
 def test_shipped_curves_are_listed(folders: Path) -> None:
     table = open_train().dataframe[0].value
-    assert table["Name"].tolist() == ["vanilla-3xconv-s0"]
-    assert table["State"].tolist() == ["shipped"]
+    assert table["Name"].tolist() == SHIPPED
+    assert set(table["State"]) == {"shipped"}
     assert table["Best accuracy"].between(60, 75).all()
 
 
@@ -39,7 +41,7 @@ def test_a_foreign_history_does_not_take_the_page_down(folders: Path) -> None:
     app = open_train()
     assert not app.exception
     assert "a row of its history.jsonl is no epoch's figures" in app.error[0].value
-    assert app.dataframe[0].value["Name"].tolist() == ["vanilla-3xconv-s0"]
+    assert app.dataframe[0].value["Name"].tolist() == SHIPPED
 
 
 @pytest.mark.full_data
