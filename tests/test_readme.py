@@ -11,6 +11,7 @@ from dverge import checkpoints
 from dverge.data import Split, full_data_available, load
 from dverge.evaluation import (
     MIXTURE_NAME,
+    REPORT_TABLES,
     Accuracy,
     EvaluationConfig,
     Protocol,
@@ -24,6 +25,8 @@ from dverge.evaluation.tally import Tally
 
 ROOT = Path(__file__).parents[1]
 NAME = "vanilla-3xconv-s0"
+MEASURED = [NAME, "dverge-3xconv-s0", "dverge-advt-3xconv-s0"]
+TITLES = ["vanilla, 30 epochs", "DVERGE, 200 epochs", "DVERGE+AdvT, 50 epochs"]
 
 
 def mixtures(name: str, protocol: Protocol) -> dict[tuple[str, str], Accuracy]:
@@ -37,7 +40,7 @@ def mixtures(name: str, protocol: Protocol) -> dict[tuple[str, str], Accuracy]:
     }
 
 
-@pytest.mark.parametrize("name", ["vanilla-3xconv-s0", "dverge-3xconv-s0"])
+@pytest.mark.parametrize("name", MEASURED)
 def test_results_table_is_what_the_files_state(name: str) -> None:
     lines = (ROOT / "README.md").read_text().splitlines()
     (line,) = [line for line in lines if line.startswith(f"| `{name}`")]
@@ -52,15 +55,15 @@ def test_results_table_is_what_the_files_state(name: str) -> None:
     assert {cell.n for cell in cells} == {1000}
 
 
-@pytest.mark.parametrize("name", ["vanilla-3xconv-s0", "dverge-3xconv-s0"])
-def test_figures_of_the_reports_protocol_are_what_the_files_state(name: str) -> None:
-    text = " ".join((ROOT / "README.md").read_text().split())
-    figures = [row.accuracy for row in mixtures(name, Protocol.REPORT).values()]
-    clean, fgsm, linf, l2 = (f"{figure:.1f}" for figure in figures)
-    if name.startswith("dverge"):
-        assert f"{clean} clean, {fgsm} FGSM, {linf} PGD L∞ and {l2} PGD L2" in text
-    else:
-        assert f"{clean}, {fgsm}, {linf} and {l2}" in text
+@pytest.mark.parametrize(("title", "name"), list(zip(TITLES, MEASURED, strict=True)))
+def test_the_reports_protocol_is_what_the_files_and_the_report_state(title: str, name: str) -> None:
+    lines = (ROOT / "README.md").read_text().splitlines()
+    (line,) = [line for line in lines if line.startswith(f"| {title}")]
+    printed = [table.rows.get("mixture") for table in REPORT_TABLES if table.title.endswith(title)]
+    ours = [f"{row.accuracy:.1f}" for row in mixtures(name, Protocol.REPORT).values()]
+    theirs = [f" ({value:.2f})" for value in printed[0]] if printed[0] else [""] * 4
+    cells = [cell.strip() for cell in line.split("|")[2:-1]]
+    assert cells == [mine + its for mine, its in zip(ours, theirs, strict=True)]
 
 
 def test_the_shipped_figures_come_again_on_a_few_images() -> None:
