@@ -15,6 +15,7 @@ from dverge.charts.curves import (
 )
 from dverge.charts.matrices import matrix_chart, matrix_frame
 from dverge.charts.pictures import data_uri, perturbation_image, side_by_side, to_picture, to_png
+from dverge.charts.regions import CLASS_COLOURS, class_colours, region_chart, region_frame
 from dverge.charts.robustness import eps_chart, eps_frame, standing_chart, standing_frame
 from dverge.charts.style import (
     METHOD_COLOURS,
@@ -25,12 +26,14 @@ from dverge.charts.style import (
 from dverge.charts.tables import report_frame, result_frame, to_latex, to_markdown
 
 __all__ = [
+    "CLASS_COLOURS",
     "METHOD_COLOURS",
     "QUANTITIES",
     "TRAIN_LOSS",
     "VERDICT_SIGNS",
     "best_values",
     "class_chart",
+    "class_colours",
     "class_frame",
     "compared_curves",
     "compared_frame",
@@ -45,6 +48,8 @@ __all__ = [
     "method_title",
     "perturbation_image",
     "quantities",
+    "region_chart",
+    "region_frame",
     "report_frame",
     "result_frame",
     "run_curves",

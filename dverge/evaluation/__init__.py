@@ -26,6 +26,7 @@ from dverge.evaluation.examine import (
 )
 from dverge.evaluation.naming import attack_title, eps_title, model_title, victim_title
 from dverge.evaluation.protocols import PLANS, EvaluationConfig, Protocol
+from dverge.evaluation.regions import Plane, Regions, attack_plane, regions, regions_on
 from dverge.evaluation.report_tables import COLUMNS, REPORT_TABLES, ReportTable
 from dverge.evaluation.sanity import Check, Signal, sanity_checks
 from dverge.evaluation.store import Results, Row, Subject, all_results, results_stamp
@@ -45,7 +46,9 @@ __all__ = [
     "EvaluationConfig",
     "Examination",
     "Pairs",
+    "Plane",
     "Protocol",
+    "Regions",
     "ReportTable",
     "Results",
     "Row",
@@ -56,6 +59,7 @@ __all__ = [
     "Verdict",
     "all_results",
     "answers",
+    "attack_plane",
     "attack_title",
     "autoattack_available",
     "claims",
@@ -72,6 +76,8 @@ __all__ = [
     "model_title",
     "models_of",
     "predictions",
+    "regions",
+    "regions_on",
     "require_autoattack",
     "results_stamp",
     "sanity_checks",

@@ -105,6 +105,21 @@ def examine(
     Raises:
         ConfigError: a class or the victim does not exist, or target does not go with the config.
     """
+    aim = image.new_tensor([aim_of(label, config, target)]).long()
+    adversarial = attack(ensemble, image, aim, config, victim).images
+    before, after = (all_probabilities(ensemble, x)[:, 0] for x in (image, adversarial))
+    verdicts = tuple(
+        judge(label, int(b), int(a)) for b, a in zip(before.argmax(1), after.argmax(1), strict=True)
+    )
+    return Examination(image, adversarial, label, before, after, verdicts, config, victim, target)
+
+
+def aim_of(label: int, config: AttackConfig, target: int | None) -> int:
+    """The class that an attack on an image of a class is given: the target, if there is one.
+
+    Raises:
+        ConfigError: a class does not exist, or target does not go with the config.
+    """
     for name, value in (("true class", label), ("target class", target)):
         if value is not None and not 0 <= value < len(CLASSES):
             raise ConfigError(f"{name} is {value}; classes are 0 to {len(CLASSES) - 1}.")
@@ -114,13 +129,7 @@ def examine(
         raise ConfigError(
             f"the target class is the true class, {CLASSES[label]}; choose another target."
         )
-    aim = image.new_tensor([label if target is None else target]).long()
-    adversarial = attack(ensemble, image, aim, config, victim).images
-    before, after = (all_probabilities(ensemble, x)[:, 0] for x in (image, adversarial))
-    verdicts = tuple(
-        judge(label, int(b), int(a)) for b, a in zip(before.argmax(1), after.argmax(1), strict=True)
-    )
-    return Examination(image, adversarial, label, before, after, verdicts, config, victim, target)
+    return label if target is None else target
 
 
 def judge(label: int, before: int, after: int) -> Verdict:

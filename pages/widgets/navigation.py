@@ -26,6 +26,12 @@ def navigate() -> st.Page:
                 help="Attack an image and compare submodels with their mixture.",
             ),
             st.Page(
+                "pages/regions.py",
+                title="Decision regions",
+                icon=":material/map:",
+                help="What submodels and mixture say around an image.",
+            ),
+            st.Page(
                 "pages/robustness.py",
                 title="Robustness",
                 icon=":material/shield:",
