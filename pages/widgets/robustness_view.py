@@ -184,8 +184,9 @@ def _choose_attack(infos: list[CheckpointInfo], images: ImageChoice) -> str:
     rows = [row.figure for info in infos for row in rows_on(info, images, SUMMARY_PROTOCOLS)]
     titles = list(dict.fromkeys(title_of(row) for row in rows if row.attack != "clean"))
     there = FIRST_ATTACK in titles
-    # While it is still being measured, what is shown in its place is not to stick.
-    sticks = there or not any(view.status.state.active for view in evaluations())
+    # While it is still to be measured, what is shown in its place is not to stick.
+    states = [view.status.state for view in evaluations()]
+    sticks = there or not any(state.active or state.resumable for state in states)
     return st.selectbox(
         "Attack",
         titles or [FIRST_ATTACK],
