@@ -13,7 +13,7 @@ from dverge.evaluation import Examination, examine, model_names
 from pages.widgets.attack_form import AttackChoice, attack_form, linf_label
 from pages.widgets.cards import show_answers, show_heading, show_pictures, show_verdict
 from pages.widgets.image_choice import ChosenImage, choose_image, gallery
-from pages.widgets.messages import errors_as_messages
+from pages.widgets.messages import errors_as_messages, stop_without_checkpoints
 from pages.widgets.navigation import enter_through_app
 from pages.widgets.resources import (
     all_checkpoints,
@@ -151,14 +151,7 @@ st.title("Attack lab", anchor=False)
 available, broken = all_checkpoints()
 answer = st.container()
 if not available:
-    with answer:
-        st.info(
-            "There is no checkpoint yet. Train an ensemble, or take in weights with "
-            "`python -m dverge import FILE.pth --name NAME`.",
-            icon=":material/model_training:",
-        )
-        st.page_link("pages/train.py", label="Train an ensemble", icon=":material/arrow_forward:")
-    st.stop()
+    stop_without_checkpoints()
 
 with st.sidebar:
     image = choose_image()

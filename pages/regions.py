@@ -14,7 +14,7 @@ from dverge.evaluation import Regions, attack_plane, model_names, regions_on
 from pages.widgets.attack_form import AttackChoice, attack_form
 from pages.widgets.cards import is_dark, show_heading
 from pages.widgets.image_choice import ChosenImage, choose_image, gallery
-from pages.widgets.messages import errors_as_messages
+from pages.widgets.messages import errors_as_messages, stop_without_checkpoints
 from pages.widgets.navigation import enter_through_app
 from pages.widgets.region_form import RegionChoice, region_form
 from pages.widgets.resources import (
@@ -135,14 +135,7 @@ st.title("Decision regions", anchor=False)
 available, broken = all_checkpoints()
 answer = st.container()
 if not available:
-    with answer:
-        st.info(
-            "There is no checkpoint yet. Train an ensemble, or take in weights with "
-            "`python -m dverge import FILE.pth --name NAME`.",
-            icon=":material/model_training:",
-        )
-        st.page_link("pages/train.py", label="Train an ensemble", icon=":material/arrow_forward:")
-    st.stop()
+    stop_without_checkpoints()
 
 with st.sidebar:
     image = choose_image()

@@ -7,7 +7,7 @@ import streamlit as st
 from dverge.charts import standing_chart, standing_frame
 from dverge.evaluation import MIXTURE_NAME, Protocol, Standing, claims
 from pages.widgets.measuring import measure_form, offer, show_evaluations
-from pages.widgets.messages import errors_as_messages
+from pages.widgets.messages import errors_as_messages, stop_without_checkpoints
 from pages.widgets.navigation import enter_through_app
 from pages.widgets.resources import all_checkpoints
 from pages.widgets.robustness_tabs import show_tabs
@@ -63,13 +63,7 @@ enter_through_app()
 st.title("Robustness", anchor=False)
 available, broken = all_checkpoints()
 if not available:
-    st.info(
-        "There is no checkpoint to measure yet. Train an ensemble, or take in weights with "
-        "`python -m dverge import FILE.pth --name NAME`.",
-        icon=":material/model_training:",
-    )
-    st.page_link("pages/train.py", label="Train an ensemble", icon=":material/arrow_forward:")
-    st.stop()
+    stop_without_checkpoints()
 with st.sidebar:
     view = choose_view(available)
 show_evaluations()

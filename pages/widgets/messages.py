@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
+from typing import NoReturn
 
 import streamlit as st
 
@@ -36,3 +37,14 @@ def show_error(error: DvergeError) -> None:
     """An expected error, whose text says what is wrong and what to do."""
     text = str(error)
     st.error(text[:1].upper() + text[1:], icon=":material/error:")
+
+
+def stop_without_checkpoints() -> NoReturn:
+    """Say how to get a checkpoint, and end the page here."""
+    st.info(
+        "There is no checkpoint yet. Train an ensemble, or take in weights with "
+        "`python -m dverge import FILE.pth --name NAME`.",
+        icon=":material/model_training:",
+    )
+    st.page_link("pages/train.py", label="Train an ensemble", icon=":material/arrow_forward:")
+    st.stop()

@@ -549,7 +549,7 @@ def test_without_a_checkpoint_it_says_how_to_get_one(sample_only: Path) -> None:
     shutil.rmtree(sample_only / "checkpoints")
     app = open_page()
     assert errors(app) == []
-    assert "There is no checkpoint to measure yet." in app.info[0].value
+    assert "There is no checkpoint yet." in app.info[0].value
     assert not app.button
 
 
