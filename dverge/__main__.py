@@ -14,20 +14,32 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from dverge import checkpoints
+from dverge import checkpoints, reproduce
 from dverge.data import cli as data_cli
 from dverge.devices import resolve_device
 from dverge.errors import DvergeError, RunError
 from dverge.evaluation import cli as evaluation_cli
 from dverge.evaluation.bench import bench_attack
+from dverge.evaluation.tour import choose_tour, write_tour
 from dverge.files import write_json
-from dverge.runs import Control, RunFolder, RunState, Status, execute, new_run_name, runs_folder
+from dverge.runs import (
+    Control,
+    RunFolder,
+    RunState,
+    Status,
+    execute,
+    new_run_name,
+    retraining,
+    retraining_name,
+    runs_folder,
+)
 from dverge.timing import Comparison
 from dverge.training import (
     CONFIGS,
     PRESETS,
     BenchRow,
     Method,
+    TrainingConfig,
     bench,
     with_fixed_start,
 )
@@ -75,6 +87,10 @@ def build_parser() -> argparse.ArgumentParser:
     evaluation_cli.add_arguments(evaluate)
     evaluate.set_defaults(run=evaluation_cli.run)
 
+    report = commands.add_parser("reproduce", help="the report's tables and figures again")
+    reproduce.add_arguments(report)
+    report.set_defaults(run=reproduce_report)
+
     imports = commands.add_parser("import", help="make a checkpoint of Conv state dicts")
     imports.add_argument("files", nargs="+", type=Path, metavar="FILE.pth")
     imports.add_argument("--name", required=True, help="name of the new checkpoint")
@@ -88,11 +104,24 @@ def build_parser() -> argparse.ArgumentParser:
     export.add_argument("--to", type=Path, default=Path.cwd(), help="folder (default: this one)")
     export.set_defaults(run=export_files)
 
+    tour = commands.add_parser("tour", help="choose the guided tour's pictures anew")
+    tour.set_defaults(run=choose_pictures)
+
     bench = commands.add_parser("bench", help="time the fast ways against plain PyTorch")
     bench.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     bench.add_argument("--json", type=Path, metavar="FILE", help="write the rows there, too")
     bench.set_defaults(run=run_bench)
     return parser
+
+
+def choose_pictures(arguments: argparse.Namespace) -> int:
+    chosen = choose_tour()
+    write_tour(chosen)
+    print(
+        f"The tour shows test image {chosen.image}, the first of {chosen.fitting} that fit, and "
+        f"the pair {chosen.source}, {chosen.target}, the first of {chosen.pairs_fitting}."
+    )
+    return 0
 
 
 def run_bench(arguments: argparse.Namespace) -> int:
@@ -173,10 +202,22 @@ def train_ensemble(arguments: argparse.Namespace) -> int:
     }
     preset = PRESETS[arguments.method][arguments.preset].to_dict()
     config = CONFIGS[arguments.method].from_dict({**preset, **given})
+    taken = {info.name for info in checkpoints.list_all()[0]}
+    return begin(config, arguments.name or new_run_name(config, taken))
+
+
+def reproduce_report(arguments: argparse.Namespace) -> int:
+    if not arguments.retrain:
+        return reproduce.run(arguments)
+    infos = checkpoints.list_all()[0]
+    config = retraining(arguments.retrain, infos, arguments.seed)
+    return begin(config, retraining_name(config, {info.name for info in infos}))
+
+
+def begin(config: TrainingConfig, name: str) -> int:
+    """Train in this terminal as a new run of this name."""
     resolve_device(config.device)  # before the run has a folder
     config = with_fixed_start(config)
-    taken = {info.name for info in checkpoints.list_all()[0]}
-    name = arguments.name or new_run_name(config, taken)
     folder = RunFolder.create(runs_folder(), name, str(config.method), config.to_dict())
     return work_on(folder)
 

@@ -96,6 +96,7 @@ def show_next_step(has_checkpoint: bool, is_training: bool) -> None:
     if is_training:
         st.page_link("pages/train.py", label="Watch the training", icon=":material/show_chart:")
     if has_checkpoint:
+        st.page_link("pages/tour.py", label="Take the tour", icon=":material/slideshow:")
         st.page_link("pages/lab.py", label="Attack an image", icon=":material/experiment:")
         st.page_link("pages/robustness.py", label="See what is measured", icon=":material/shield:")
     if not is_training:

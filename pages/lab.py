@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
+import pandas as pd
 import streamlit as st
 
 from dverge.charts import class_chart, class_frame, perturbation_image, side_by_side
 from dverge.checkpoints import CheckpointInfo
-from dverge.data import CLASSES
-from dverge.evaluation import Examination, examine, model_names
-from pages.widgets.attack_form import AttackChoice, attack_form, linf_label
-from pages.widgets.cards import show_answers, show_heading, show_pictures, show_verdict
-from pages.widgets.image_choice import ChosenImage, choose_image, gallery
+from dverge.data import CLASSES, Split, load
+from dverge.evaluation import Examination, model_names, snippet
+from pages.widgets.attack_form import attack_form
+from pages.widgets.cards import show_answers, show_pictures, show_verdict
+from pages.widgets.image_choice import choose_image
+from pages.widgets.lab_tabs import each_ensemble, show_tabs
+from pages.widgets.lab_view import DEFAULT_SCALE, SCALES, LabView, describe, perturbation_scale
+from pages.widgets.links import attack_query, show_link
 from pages.widgets.messages import errors_as_messages, stop_without_checkpoints
 from pages.widgets.navigation import enter_through_app
-from pages.widgets.resources import (
-    all_checkpoints,
-    colour_of,
-    data_in_use,
-    load_ensemble,
-    most_accurate,
-)
+from pages.widgets.resources import all_checkpoints, best_of_each, colour_of, data_in_use
 
 MOST_SIDE_BY_SIDE = 4
-SCALES = {"8": 8 / 255, "16": 16 / 255, "64": 64 / 255, "fit": None}
-DEFAULT_SCALE = "16"
+COMPARED = ("vanilla", "dverge", "dverge-advt")  # methods shown at first
+DOWNLOAD_HELP = {
+    "PNG": "The three pictures, enlarged, with their settings.",
+    "JSON": "All settings, the seed, the checkpoint's digest and every probability.",
+    "CSV": "Every probability before and after, a line a model and class.",
+}
 
 
 def choose_ensembles(available: list[CheckpointInfo]) -> list[CheckpointInfo]:
@@ -34,7 +37,7 @@ def choose_ensembles(available: list[CheckpointInfo]) -> list[CheckpointInfo]:
     names = st.multiselect(
         "Ensembles",
         list(by_name),
-        default=[most_accurate(available).name],
+        default=[info.name for info in best_of_each(available, COMPARED)],
         max_selections=MOST_SIDE_BY_SIDE,
         key="ensembles",
         bind="query-params",
@@ -43,31 +46,14 @@ def choose_ensembles(available: list[CheckpointInfo]) -> list[CheckpointInfo]:
     return [by_name[name] for name in names]
 
 
-@st.cache_data(max_entries=256, show_spinner=False)
-def examined(
-    digest: str, image: str, _info: CheckpointInfo, _image: ChosenImage, choice: AttackChoice
-) -> Examination:
-    """The examination of an image by a checkpoint, kept by what it depends on."""
-    ensemble = load_ensemble(_info)
-    return examine(
-        ensemble, _image.pixels, _image.label, choice.config, choice.victim, choice.target
-    )
-
-
-def show_ensemble(info: CheckpointInfo, image: ChosenImage, choice: AttackChoice) -> None:
+def show_ensemble(view: LabView, info: CheckpointInfo) -> None:
     """One ensemble's card: verdict, pictures, answers, all classes, downloads."""
-    with st.container(border=True):
-        show_heading(info)
-        with errors_as_messages():
-            outcome = examined(info.digest, image.digest, info, image, choice)
-            show_verdict(outcome)
-            scale = SCALES[st.session_state.get("scale", DEFAULT_SCALE)]
-            delta = (outcome.adversarial - outcome.clean).abs().max().item()
-            scale = scale or max(delta, 1 / 255)
-            show_pictures(outcome, scale)
-            show_answers(outcome, info)
-            show_classes(outcome, info)
-            show_downloads(outcome, info, image, scale)
+    outcome = view.outcome(info)
+    show_verdict(outcome)
+    show_pictures(outcome, perturbation_scale(outcome))
+    show_answers(outcome, info)
+    show_classes(outcome, info)
+    show_downloads(outcome, info, view)
 
 
 def show_classes(outcome: Examination, info: CheckpointInfo) -> None:
@@ -88,62 +74,65 @@ def show_classes(outcome: Examination, info: CheckpointInfo) -> None:
                     )
 
 
-def show_downloads(
-    outcome: Examination, info: CheckpointInfo, image: ChosenImage, scale: float
-) -> None:
-    """The pictures as PNG and everything about the view as JSON."""
-    stem = f"{info.name}-{image.file_name}"
-    with st.container(horizontal=True):
-        st.download_button(
-            "PNG",
-            lambda: picture_sheet(outcome, info, image, scale),
-            f"{stem}.png",
-            "image/png",
-            icon=":material/image:",
-            key=f"png-{info.name}",
-            on_click="ignore",
-            help="The three pictures, enlarged, with their settings.",
-        )
-        st.download_button(
-            "JSON",
-            lambda: record(outcome, info, image),
-            f"{stem}.json",
-            "application/json",
-            icon=":material/data_object:",
-            key=f"json-{info.name}",
-            on_click="ignore",
-            help="All settings, the seed, the checkpoint's digest and every probability.",
-        )
+def show_downloads(outcome: Examination, info: CheckpointInfo, view: LabView) -> None:
+    """The pictures as PNG, everything about the view as JSON or CSV, and the code of it."""
+    stem = f"{info.name}-{view.image.file_name}"
+    kinds: dict[str, tuple[Callable[[], str | bytes], str, str]] = {
+        "PNG": (lambda: picture_sheet(outcome, info, view), "image/png", ":material/image:"),
+        "JSON": (lambda: record(outcome, info, view), "application/json", ":material/data_object:"),
+        "CSV": (lambda: answer_table(outcome), "text/csv", ":material/table:"),
+    }
+    with st.container(horizontal=True, gap="small"):
+        for kind, (data, mime, icon) in kinds.items():
+            st.download_button(
+                kind,
+                data,
+                f"{stem}.{kind.lower()}",
+                mime,
+                icon=icon,
+                key=f"{kind.lower()}-{info.name}",
+                on_click="ignore",
+                type="tertiary",
+                help=DOWNLOAD_HELP[kind],
+            )
+        with st.popover("Code", type="tertiary", icon=":material/code:", key=f"code-{info.name}"):
+            st.caption("This computes the same with the library, from the repository's folder.")
+            st.code(code_of(outcome, info, view), language="python")
 
 
-def picture_sheet(
-    outcome: Examination, info: CheckpointInfo, image: ChosenImage, scale: float
-) -> bytes:
+def picture_sheet(outcome: Examination, info: CheckpointInfo, view: LabView) -> bytes:
     delta = outcome.adversarial - outcome.clean
-    says = CLASSES[int(outcome.after[-1].argmax())]
+    says, scale = CLASSES[int(outcome.after[-1].argmax())], perturbation_scale(outcome)
     pictures = [
         (f"clean: {CLASSES[outcome.label]}", outcome.clean),
         (f"perturbation, ends ±{255 * scale:g}/255", perturbation_image(delta, scale)),
         (f"adversarial: {says}", outcome.adversarial),
     ]
-    return side_by_side(pictures, f"{info.name}, {image.title}, {describe(outcome)}")
+    return side_by_side(pictures, f"{info.name}, {view.image.title}, {describe(outcome)}")
 
 
-def record(outcome: Examination, info: CheckpointInfo, image: ChosenImage) -> str:
+def record(outcome: Examination, info: CheckpointInfo, view: LabView) -> str:
     checkpoint = {"name": info.name, "digest": info.digest, "method": info.card.method}
     return json.dumps(
-        {"image": image.title, "checkpoint": checkpoint, **outcome.to_dict()}, indent=2
+        {"image": view.image.title, "checkpoint": checkpoint, **outcome.to_dict()}, indent=2
     )
 
 
-def describe(outcome: Examination) -> str:
-    """The attack in a few words."""
-    config = outcome.config
-    eps = linf_label(config.eps) if config.norm == "linf" else f"{config.eps:g}"
-    victim = str(outcome.victim).replace("member-", "submodel ")
-    norm = "L∞" if config.norm == "linf" else "L2"
-    tries = f", {config.restarts} restarts" if config.restarts > 1 else ""
-    return f"{norm} eps {eps}, {config.steps} steps{tries}, gradient of the {victim}"
+def answer_table(outcome: Examination) -> str:
+    """A line a model and class, as CSV: probabilities in per cent before and after."""
+    frames = [
+        class_frame(outcome, i).assign(model=name)
+        for i, name in enumerate(model_names(len(outcome.members)))
+    ]
+    return pd.concat(frames)[["model", "class", "role", "before", "after"]].to_csv(index=False)
+
+
+def code_of(outcome: Examination, info: CheckpointInfo, view: LabView) -> str:
+    number, bundled = view.image.number, load(Split.SAMPLE).indices.tolist()
+    split = Split.SAMPLE if number in bundled else Split.TEST
+    image = None if number is None else (split, number)
+    config, victim = outcome.config, outcome.victim
+    return snippet(info.name, outcome.label, config, victim, outcome.target, image)
 
 
 enter_through_app()
@@ -175,12 +164,15 @@ with answer:
     if not chosen:
         st.info("Choose at least one ensemble on the left.", icon=":material/arrow_back:")
     elif choice is not None:
-        with st.grid(min(len(chosen), 2), min_column_width=420):
-            for info in chosen:
-                show_ensemble(info, image, choice)
+        view = LabView(tuple(chosen), image, choice)
+        each_ensemble(view, lambda info: show_ensemble(view, info))
         st.caption(f"{image.title.capitalize()}. Images: {data_in_use()}. One image is no rate.")
+        if image.number is not None:
+            names = [info.name for info in chosen]
+            show_link(
+                "regions", "See this as decision regions", attack_query(choice, image.number, names)
+            )
+        show_tabs(view)
 
-st.subheader("Choose an image", anchor=False)
-st.fragment(gallery)(chosen)
 for item in broken:
     st.warning(f"{item.name} is left out. {item.reason}", icon=":material/folder_off:")

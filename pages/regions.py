@@ -5,24 +5,20 @@ from __future__ import annotations
 from html import escape
 
 import streamlit as st
-import torch
 
-from dverge.charts import class_colours, region_chart
+from dverge.charts import class_colours
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import CLASSES
-from dverge.evaluation import Regions, attack_plane, model_names, regions_on
+from dverge.evaluation import Plane, Regions, attack_plane, regions_on
 from pages.widgets.attack_form import AttackChoice, attack_form
-from pages.widgets.cards import is_dark, show_heading
+from pages.widgets.cards import show_heading
 from pages.widgets.image_choice import ChosenImage, choose_image, gallery
+from pages.widgets.links import attack_query, show_link
 from pages.widgets.messages import errors_as_messages, stop_without_checkpoints
 from pages.widgets.navigation import enter_through_app
+from pages.widgets.region_cards import show_maps, show_more
 from pages.widgets.region_form import RegionChoice, region_form
-from pages.widgets.resources import (
-    all_checkpoints,
-    data_in_use,
-    load_fast,
-    most_accurate,
-)
+from pages.widgets.resources import all_checkpoints, best_of_each, data_in_use, load_fast
 
 MOST_BESIDE = 2
 FIGURE_1 = ("vanilla", "dverge")  # the methods that the paper's figure compares
@@ -31,12 +27,10 @@ FIGURE_1 = ("vanilla", "dverge")  # the methods that the paper's figure compares
 def choose_ensembles(available: list[CheckpointInfo]) -> list[CheckpointInfo]:
     """The checkpoints to compare, by name in the page's address."""
     by_name = {info.name: info for info in available}
-    kinds = [[info for info in available if info.card.method == method] for method in FIGURE_1]
-    first = [most_accurate(kind) for kind in kinds if kind] or [most_accurate(available)]
     names = st.multiselect(
         "Ensembles",
         list(by_name),
-        default=[info.name for info in first],
+        default=[info.name for info in best_of_each(available, FIGURE_1)],
         max_selections=MOST_BESIDE,
         key="ensembles",
         bind="query-params",
@@ -45,7 +39,29 @@ def choose_ensembles(available: list[CheckpointInfo]) -> list[CheckpointInfo]:
     return [by_name[name] for name in names]
 
 
-@st.cache_data(max_entries=64, show_spinner=False)  # a spinner would move the maps
+# No spinners: they would move the maps. What is asked of the plane changes more often than it.
+@st.cache_data(max_entries=64, show_spinner=False)
+def plane_of(
+    attacked: str,
+    image: str,
+    _attacked: CheckpointInfo,
+    _image: ChosenImage,
+    choice: AttackChoice,
+    seed: int,
+) -> Plane:
+    """The plane of an attack on a checkpoint; the direction across is the seed's."""
+    return attack_plane(
+        load_fast(_attacked),
+        _image.pixels,
+        _image.label,
+        choice.config,
+        choice.victim,
+        choice.target,
+        seed=seed,
+    )
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
 def found(
     digest: str,
     attacked: str,
@@ -54,47 +70,41 @@ def found(
     _attacked: CheckpointInfo,
     _image: ChosenImage,
     choice: AttackChoice,
+    seed: int,
+    extent: float,
+    points: int,
+) -> Regions:
+    """What one checkpoint says on the plane of an attack on another or itself.
+
+    The extent is in multiples of eps.
+    """
+    plane = plane_of(attacked, image, _attacked, _image, choice, seed)
+    reach = extent * choice.config.eps
+    return regions_on(plane, load_fast(_info), _image.label, extent=reach, points=points)
+
+
+def show_ensemble(
+    info: CheckpointInfo,
+    attacked: CheckpointInfo,
+    image: ChosenImage,
+    choice: AttackChoice,
     view: RegionChoice,
 ) -> Regions:
-    """What one checkpoint says on the plane of an attack on another or itself."""
-    plane = attack_plane(
-        load_fast(_attacked),
-        _image.pixels,
-        _image.label,
-        choice.config,
-        choice.victim,
-        choice.target,
-        seed=view.seed,
-    )
-    extent = view.extent * choice.config.eps
-    return regions_on(plane, load_fast(_info), _image.label, extent=extent, points=view.points)
-
-
-def show_ensemble(info: CheckpointInfo, attacked: CheckpointInfo, result: Regions) -> None:
-    """One ensemble's sentence, and a map a model; the mixture's has a thick frame."""
+    """One ensemble's sentence, its maps, and on demand what they are drawn from."""
+    keys = (info.digest, attacked.digest, image.digest)
+    where = (view.seed, view.extent, view.points)
+    result = found(*keys, info, attacked, image, choice, *where)
     st.markdown(f"**{result.summary()}**")
     if attacked.digest != info.digest:
         st.caption(f"The plane is that of the attack on {attacked.name}, not on this ensemble.")
-    names = model_names(len(result.classes) - 1)
-    kept = result.kept().tolist()
-    with st.grid(min(len(names), 4), min_column_width=200):
-        for i, name in enumerate(names):
-            is_mixture = i == len(names) - 1
-            with st.container(gap=None, key=f"map-{info.name}-{i}"):
-                title = f"**{name.capitalize()}**" if is_mixture else name.capitalize()
-                st.markdown(f"{title} :gray[keeps {kept[i]:.0f} %]")
-                st.altair_chart(
-                    region_chart(result, i, is_mixture, is_dark()),
-                    key=f"regions-{info.name}-{i}",
-                    width="content",
-                    alt=f"Decision regions of {name} of {info.name}: {kept[i]:.0f} % of the eps "
-                    "ball keep the true class",
-                )
+    show_maps(info, result)
+    show_more(info, attacked, image, result)
+    return result
 
 
 def show_legend(results: list[Regions], label: int) -> None:
     """The colours of the classes that occur, the true one named as such."""
-    colours = class_colours(torch.cat([result.classes.flatten() for result in results]))
+    colours = class_colours(*(result.classes for result in results))
     chips = "".join(
         f'<span><i style="background:{colour}"></i>{escape(name)}'
         f"{' (true class)' if name == CLASSES[label] else ''}</span>"
@@ -106,28 +116,28 @@ def show_legend(results: list[Regions], label: int) -> None:
 def show_all(
     chosen: list[CheckpointInfo], image: ChosenImage, choice: AttackChoice, view: RegionChoice
 ) -> None:
-    """A card an ensemble, and how to read them."""
+    """A card an ensemble, how to read them, and the way to the attack itself."""
     results = []
     for info in chosen:
         attacked = chosen[0] if view.shared else info
-        with st.container(border=True):
+        with st.container(border=True, key=f"regions-card-{info.name}"):
             show_heading(info)
             with errors_as_messages():
-                digests = (info.digest, attacked.digest, image.digest)
-                result = found(*digests, info, attacked, image, choice, view)
-                show_ensemble(info, attacked, result)
-                results.append(result)
+                results.append(show_ensemble(info, attacked, image, choice, view))
     if results:
         show_legend(results, image.label)
         st.caption(
-            "Colour is the class a model says, paler where it is less sure. The cross is where the "
-            "attack ends, the line its path, projected on the plane; the dashed line is where the "
-            "plane leaves the eps ball. Across is one random direction orthogonal to the attack, "
-            "of the same unit. Points outside the pixel box are clipped to [0, 1] before a model "
-            "is asked about them. Away from these two directions nothing is shown, so a plane that "
-            "looks safe is no proof. "
+            "Colour is the class a model says, fainter where it is less sure. The dot is the "
+            "image, the cross where the attack ends, the line its path, projected on the plane. "
+            "Dashed is the edge of the eps ball, which holds all that the attack may reach. The "
+            "vertical axis is one random direction orthogonal to the attack, in the same unit. "
+            "Points outside the pixel box are clipped to [0, 1] before a model is asked. Other "
+            "directions are not shown, so a plane that looks safe is no proof. "
             f"{image.title.capitalize()}. Images: {data_in_use()}. One image is no rate."
         )
+    if image.number is not None:
+        query = attack_query(choice, image.number, [info.name for info in chosen])
+        show_link("lab", "Open this in the attack lab", query)
 
 
 enter_through_app()

@@ -30,6 +30,7 @@ ROOMS: dict[str, set[str]] = {
     "runs": {"training", "evaluation", "checkpoints", "data", "devices", "errors", "files"},
     "charts": {"attacks", "evaluation", "runs"} | LOWER,
 }
+ROOMS["reproduce"] = {"charts", "runs", "evaluation", "checkpoints", "errors", "files"}
 ROOMS["__main__"] = set(ROOMS) - {"__init__"}
 THREADS = {
     f"dverge.runs.{name}"

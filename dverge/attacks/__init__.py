@@ -12,7 +12,7 @@ from dverge.attacks.config import (
     parse_victim,
     pgd,
 )
-from dverge.attacks.distillation import REPORT_DISTILLATION, distill
+from dverge.attacks.distillation import REPORT_DISTILLATION, distill, distill_path
 from dverge.attacks.geometry import image_starts
 from dverge.attacks.gradient import AttackResult, Trace, all_probabilities, attack
 from dverge.attacks.report import report_attack
@@ -30,6 +30,7 @@ __all__ = [
     "all_probabilities",
     "attack",
     "distill",
+    "distill_path",
     "fgsm",
     "image_starts",
     "largest_eps",

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dverge.attacks.config import AttackConfig, Norm
 from dverge.attacks.geometry import random_point
-from dverge.attacks.gradient import ascend, check_images
+from dverge.attacks.gradient import Path, ascend, check_images
 from dverge.errors import ConfigError, require_integer
 from dverge.models import LAYERS, Conv
 
@@ -41,6 +41,32 @@ def distill(
     Raises:
         ConfigError: wrong shapes, pixels out of range, no such layer, or more than one restart.
     """
+    return _course(member, sources, targets, layer, config, keep_all=False).images[-1]
+
+
+def distill_path(
+    member: Conv,
+    sources: Tensor,
+    targets: Tensor,
+    layer: int,
+    config: AttackConfig = REPORT_DISTILLATION,
+) -> Path:
+    """The course of distill: its steps+1 iterates from the start to what it returns.
+
+    The objective of each is minus Eq. 1's squared distance, N values in the features' own unit.
+    Arguments and errors are those of distill.
+    """
+    return _course(member, sources, targets, layer, config, keep_all=True)
+
+
+def _course(
+    member: Conv,
+    sources: Tensor,
+    targets: Tensor,
+    layer: int,
+    config: AttackConfig,
+    keep_all: bool,
+) -> Path:
     require_integer("layer", layer, 1, LAYERS)
     require_integer("restarts", config.restarts, 1, 1)
     check_images(sources)
@@ -56,4 +82,4 @@ def distill(
     sources = sources.detach()
     generator = torch.Generator().manual_seed(config.seed)
     start = random_point(sources, config, generator) if config.random_start else sources
-    return ascend(closeness, start, sources, config, keep_all=False).images[-1]
+    return ascend(closeness, start, sources, config, keep_all)

@@ -31,19 +31,32 @@ def matrix_chart(
     domain: tuple[float, float],
     digits: int = 0,
     dark: bool = False,
+    cell: int = CELL,
 ) -> alt.LayerChart:
     """A heat map with its numbers, on a fixed scale, so that maps compare.
+
+    Cells are so many px high, and blank where the value is NaN.
 
     More stands out from the ground: darker on a light page, lighter on a dark one.
     """
     rows, columns = list(dict.fromkeys(frame["row"])), list(dict.fromkeys(frame["column"]))
     form = f".{digits}f"
-    base = alt.Chart(frame).encode(
+    angle = 0 if cell == CELL else -45  # room for long names over narrow cells
+    filled = alt.Chart(frame).transform_filter("isValid(datum.value)")
+    base = filled.encode(
         x=alt.X(
             "column:N",
             sort=columns,
             title=column_title,
-            axis=alt.Axis(orient="top", labelAngle=0, labelFlush=False, ticks=False, domain=False),
+            scale=alt.Scale(domain=columns),
+            axis=alt.Axis(
+                orient="top",
+                labelAngle=angle,
+                labelFlush=False,
+                labelOverlap=False,
+                ticks=False,
+                domain=False,
+            ),
         ),
         y=alt.Y("row:N", sort=rows, title=row_title, axis=alt.Axis(ticks=False, domain=False)),
         tooltip=[
@@ -63,4 +76,6 @@ def matrix_chart(
     numbers = base.mark_text(fontSize=14, fontWeight=600).encode(
         text=alt.Text("value:Q", format=form), color=ink
     )
-    return alt.LayerChart(layer=[squares, numbers]).properties(height=CELL * len(rows) + 40)
+    return alt.LayerChart(layer=[squares, numbers]).properties(
+        height=cell * len(rows) + (40 if cell == CELL else 90)
+    )

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from dverge.evaluation import (
-    COLUMNS,
-    Accuracy,
-    ReportTable,
-    Row,
-    attack_title,
-    model_title,
-    victim_title,
-)
+from dverge.evaluation import Row, attack_title, model_title, victim_title
 
 LATEX_SIGNS = str.maketrans(
     {"\\": r"\textbackslash{}", "∞": r"$\infty$", "–": "--"}
@@ -72,32 +64,3 @@ def _cells(frame: pd.DataFrame) -> list[list[str]]:
 
 def _text(value: object) -> str:
     return f"{value:.2f}" if isinstance(value, float) else str(value)
-
-
-def report_frame(
-    table: ReportTable,
-    report: Mapping[tuple[str, str], Accuracy],
-    standard: Mapping[tuple[str, str], Accuracy],
-) -> pd.DataFrame:
-    """A table of the report, cell by cell beside our figures, in per cent.
-
-    Args:
-        table: as printed.
-        report, standard: our figures under the two protocols, by model and attack.
-
-    Returns:
-        A line a model, in the table's order and the mixture always last; columns are pairs of an
-        attack and a source ("report", "here", "standard"), NaN where there is no figure.
-    """
-    models = list(dict.fromkeys([*table.rows, "mixture"]))
-    nothing = (float("nan"),) * len(COLUMNS)
-    lines = []
-    for model in models:
-        line = []
-        for attack, printed in zip(COLUMNS, table.rows.get(model, nothing), strict=True):
-            ours = [each.get((model, attack)) for each in (report, standard)]
-            line += [printed, *(float("nan") if f is None else f.accuracy for f in ours)]
-        lines.append(line)
-    sources = ("report", "here", "standard")
-    columns = pd.MultiIndex.from_product([[attack_title(a, {}) for a in COLUMNS], sources])
-    return pd.DataFrame(lines, index=[model_title(model) for model in models], columns=columns)

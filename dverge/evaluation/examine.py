@@ -5,14 +5,14 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
-from dverge.attacks import MIXTURE, AttackConfig, Victim, all_probabilities, attack
+from dverge.attacks import MIXTURE, AttackConfig, Trace, Victim, all_probabilities, attack
 from dverge.data import CLASSES
-from dverge.errors import ConfigError
+from dverge.errors import ConfigError, require_integer
 from dverge.models import Ensemble
 
 
@@ -22,6 +22,13 @@ class Verdict(enum.StrEnum):
     HOLDS = "holds"
     FOOLED = "fooled"
     WRONG_BEFORE = "wrong before the attack"
+
+
+MIXTURE_WORDS = {
+    Verdict.HOLDS: "the mixture holds",
+    Verdict.FOOLED: "the mixture is fooled",
+    Verdict.WRONG_BEFORE: "the mixture was wrong before the attack",
+}
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,7 @@ class Examination:
         verdicts: M+1.
         config: the attack.
         victim: what its gradient was taken of.
+        course: of the attack, its last iterate being the adversarial image.
         target: the class a targeted attack aims at, else None.
     """
 
@@ -46,6 +54,7 @@ class Examination:
     verdicts: tuple[Verdict, ...]
     config: AttackConfig
     victim: Victim
+    course: Trace
     target: int | None = None
 
     @property
@@ -55,6 +64,21 @@ class Examination:
     @property
     def mixture(self) -> Verdict:
         return self.verdicts[-1]
+
+    def at(self, step: int) -> Examination:
+        """The outcome if the attack had ended after so many steps; 0 is where it began.
+
+        Raises:
+            ConfigError: the attack has no such step.
+        """
+        require_integer("step", step, 0, len(self.course.images) - 1)
+        after = self.course.probabilities[step, :, 0]
+        return replace(
+            self,
+            adversarial=self.course.images[step],
+            after=after,
+            verdicts=_judged(self.label, self.before, after),
+        )
 
     def sizes(self) -> dict[str, float]:
         """Largest and Euclidean length of the perturbation."""
@@ -106,12 +130,21 @@ def examine(
         ConfigError: a class or the victim does not exist, or target does not go with the config.
     """
     aim = image.new_tensor([aim_of(label, config, target)]).long()
-    adversarial = attack(ensemble, image, aim, config, victim).images
-    before, after = (all_probabilities(ensemble, x)[:, 0] for x in (image, adversarial))
-    verdicts = tuple(
-        judge(label, int(b), int(a)) for b, a in zip(before.argmax(1), after.argmax(1), strict=True)
+    found = attack(ensemble, image, aim, config, victim, record=True)
+    before, after = (all_probabilities(ensemble, x)[:, 0] for x in (image, found.images))
+    verdicts = _judged(label, before, after)
+    assert found.trace is not None
+    return Examination(
+        image, found.images, label, before, after, verdicts, config, victim, found.trace, target
     )
-    return Examination(image, adversarial, label, before, after, verdicts, config, victim, target)
+
+
+def every_victim(
+    ensemble: Ensemble, image: Tensor, label: int, config: AttackConfig, target: int | None = None
+) -> list[Examination]:
+    """The same attack on each member in turn and last on the mixture; see examine."""
+    victims = [*map(Victim, range(len(ensemble))), MIXTURE]
+    return [examine(ensemble, image, label, config, victim, target) for victim in victims]
 
 
 def aim_of(label: int, config: AttackConfig, target: int | None) -> int:
@@ -130,6 +163,12 @@ def aim_of(label: int, config: AttackConfig, target: int | None) -> int:
             f"the target class is the true class, {CLASSES[label]}; choose another target."
         )
     return label if target is None else target
+
+
+def _judged(label: int, before: Tensor, after: Tensor) -> tuple[Verdict, ...]:
+    """The verdict on each of the models whose probabilities (M+1)×10 these are."""
+    said = zip(before.argmax(1).tolist(), after.argmax(1).tolist(), strict=True)
+    return tuple(judge(label, b, a) for b, a in said)
 
 
 def judge(label: int, before: int, after: int) -> Verdict:
@@ -153,9 +192,32 @@ def summarise(verdicts: Sequence[Verdict]) -> str:
     parts = [f"{fooled} of {total} {noun} fooled"]
     if wrong:
         parts.append(f"{wrong} wrong before the attack")
-    ending = {
-        Verdict.HOLDS: "the mixture holds",
-        Verdict.FOOLED: "the mixture is fooled",
-        Verdict.WRONG_BEFORE: "the mixture was wrong before the attack",
-    }[mixture]
+    ending = MIXTURE_WORDS[mixture]
     return f"{', '.join(parts)}; {ending}." if wrong else f"{parts[0]}, {ending}."
+
+
+def success(examinations: Sequence[Examination], model: int) -> tuple[int, int]:
+    """How many of several attacked images fool a model, of how many it was right on before.
+
+    Args:
+        examinations: one an image, all of one ensemble.
+        model: 0 is the first member, -1 the mixture.
+    """
+    counts = Counter(each.verdicts[model] for each in examinations)
+    return counts[Verdict.FOOLED], counts[Verdict.FOOLED] + counts[Verdict.HOLDS]
+
+
+def carried_over(by_victim: Sequence[Examination]) -> tuple[int, int]:
+    """How many answers of other members the attacks on single members turn, of how many.
+
+    Args:
+        by_victim: as of every_victim: an attack on each member in turn, and last on the mixture.
+
+    Returns:
+        Answers turned, and those that could be: of members that were right before, to attacks on
+        each other member.
+    """
+    members = range(len(by_victim) - 1)
+    others = [by_victim[i].verdicts[j] for i in members for j in members if i != j]
+    possible = [verdict for verdict in others if verdict is not Verdict.WRONG_BEFORE]
+    return possible.count(Verdict.FOOLED), len(possible)

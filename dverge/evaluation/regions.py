@@ -1,79 +1,29 @@
 """Decision regions: what members and mixture say on a plane through one image.
 
-This is Figure 1 of the DVERGE paper (Yang et al. 2020). The plane is spanned by the direction u of
-an attack and a random direction v orthogonal to it; at the coordinates a and b is the image
-
-    x(a, b) = clip(x0 + a·u + b·v, 0, 1)
-
-Points outside the pixel box are clipped to it before a model is asked about them. u and v have
-length one in the attack's own norm, so a and b are in the unit of eps: for L-inf the largest change
-of a pixel value, for L2 the Euclidean length. For L-inf, v comes from random signs, for L2 from
-Gaussian noise: each the kind of step that uses up its norm's ball.
+This is Figure 1 of the DVERGE paper (Yang et al. 2020); see plane.py for the plane.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from dverge.attacks import MIXTURE, AttackConfig, Norm, Victim, all_probabilities, attack
+from dverge.attacks import MIXTURE, AttackConfig, Norm, Victim, all_probabilities
 from dverge.data import CLASSES
-from dverge.errors import ConfigError, require, require_integer
-from dverge.evaluation.examine import aim_of, model_names
+from dverge.errors import require, require_integer
+from dverge.evaluation.examine import model_names
+from dverge.evaluation.plane import Plane, attack_plane
 from dverge.models import Ensemble
-from dverge.seeds import derive_seed
 
-BATCH = 1024
+BATCH = 1024  # images that still lie in a processor's cache from one step to the next
 MOST_POINTS = 301
-
-
-@dataclass(frozen=True, eq=False)
-class Plane:
-    """A plane through an image, spanned by an attack's direction and a random one.
-
-    Attributes:
-        origin: 1×3×32×32 in [0, 1], the clean image, at (0, 0).
-        u: of the same shape, along the attack; of length one in the attack's norm.
-        v: likewise, random and orthogonal to u in L2.
-        path: (steps+1)×2 float64 on the CPU, the attack's iterates projected on the plane. It ends
-            at (the perturbation's length, 0), and begins at (0, 0) unless the start was random.
-        config, victim: the attack.
-        seed: of v.
-    """
-
-    origin: Tensor
-    u: Tensor
-    v: Tensor
-    path: Tensor
-    config: AttackConfig
-    victim: Victim
-    seed: int
-
-    def images(self, a: Tensor, b: Tensor) -> Tensor:
-        """The images at N coordinates, N×3×32×32, clipped to [0, 1]."""
-        return (self.origin + self._delta(a, b)).clamp(0, 1)
-
-    def distance(self, a: Tensor, b: Tensor) -> Tensor:
-        """How far N coordinates are from the clean image in the attack's norm, before clipping."""
-        return _length(self._delta(a, b), self.config.norm)
-
-    def outline(self, corners: int = 360) -> Tensor:
-        """The edge of the eps ball on the plane, (corners+1)×2 float64 on the CPU, closed.
-
-        In the direction (cos t, sin t) it is at eps / ‖u cos t + v sin t‖. For L2 that is a circle;
-        for L-inf, where u and v change nearly every pixel by one, nearly a square on its corner.
-        """
-        angle = torch.linspace(0, 2 * math.pi, corners + 1, dtype=torch.float64)
-        a, b = angle.cos(), angle.sin()
-        reach = self.config.eps / self.distance(a, b).double().cpu()
-        return torch.stack([reach * a, reach * b], 1)
-
-    def _delta(self, a: Tensor, b: Tensor) -> Tensor:
-        a, b = (each.to(self.origin).view(-1, 1, 1, 1) for each in (a, b))
-        return a * self.u + b * self.v
+UNITS = {Norm.LINF: "largest change of a pixel value, 0-1", Norm.L2: "L2 length, pixels in 0-1"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,34 +34,87 @@ class Regions:
         plane: what the axes are; with the attack and its path.
         label: the image's true class, 0–9.
         extent: half the side of the square that is looked at, in the unit of eps.
-        horizontal, vertical: W and H float64 coordinates along u and v, -extent to extent.
-        classes: int64, (M+1)×H×W, the class each model says, 0–9; row 0 is the lowest b.
-        confidence: float, (M+1)×H×W, the probability it gives that class, 0–1.
-        within: bool, H×W, the points in the eps ball.
+        axis: N float64 coordinates, -extent to extent, along u and along v.
+        classes: int64, (M+1)×N×N, the class each model says, 0–9; row 0 is the lowest b.
+        confidence: float, (M+1)×N×N, the probability it gives that class, 0–1.
+        within: bool, N×N, the points in the eps ball.
+        before, after: (M+1)×10, the probabilities at the clean image and where the attack ends.
     """
 
     plane: Plane
     label: int
     extent: float
-    horizontal: Tensor
-    vertical: Tensor
+    axis: Tensor
     classes: Tensor
     confidence: Tensor
     within: Tensor
+    before: Tensor
+    after: Tensor
+
+    @property
+    def models(self) -> list[str]:
+        """What the models are called, the submodels and last the mixture."""
+        return model_names(len(self.classes) - 1)
+
+    def shares(self) -> Tensor:
+        """(M+1)×10 float64: on how many of the ball's points a model says a class, per cent."""
+        said = self.classes[:, self.within]
+        return 100 * torch.stack([(said == i).double().mean(1) for i in range(len(CLASSES))], 1)
 
     def kept(self) -> Tensor:
         """M+1 float64: on how many of the ball's points a model says the true class, per cent."""
-        return 100 * (self.classes == self.label)[:, self.within].double().mean(1)
+        return self.shares()[:, self.label]
 
     def summary(self) -> str:
         """How much of the ball each model keeps, in a sentence."""
-        names = [*model_names(len(self.classes) - 1)[:-1], "the mixture"]
+        names = [*self.models[:-1], "the mixture"]
         shares = self.kept().tolist()
         *members, last = (f"{x:.0f} % by {name}" for x, name in zip(shares, names, strict=True))
         return (
-            f"Within the eps ball on this plane, the true class, {CLASSES[self.label]}, is kept "
+            f"Within eps on this plane, the true class {CLASSES[self.label]} is kept "
             f"on {', '.join(members)} and {last}."
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Settings and outcome as plain JSON values; maps are lists of rows, lowest b first."""
+        plane, kept = self.plane, self.kept().tolist()
+        return {
+            "attack": asdict(plane.config),
+            "victim": str(plane.victim),
+            "true_class": CLASSES[self.label],
+            "target_class": None if plane.target is None else CLASSES[plane.target],
+            "direction_seed": plane.seed,
+            "unit": UNITS[plane.config.norm],
+            "points_in_ball": int(self.within.sum()),
+            "a": self.axis.tolist(),
+            "b": self.axis.tolist(),
+            "path": plane.path.tolist(),
+            "models": [
+                {
+                    "model": name,
+                    "kept_percent": kept[i],
+                    "before": dict(zip(CLASSES, self.before[i].tolist(), strict=True)),
+                    "after": dict(zip(CLASSES, self.after[i].tolist(), strict=True)),
+                    "class": [[CLASSES[c] for c in row] for row in self.classes[i].tolist()],
+                    "confidence": self.confidence[i].double().round(decimals=6).tolist(),
+                }
+                for i, name in enumerate(self.models)
+            ],
+        }
+
+    def to_csv(self) -> str:
+        """A line a point and model: a, b (in the unit of eps), model, class, confidence (0–1)."""
+        axis = [f"{value:.6g}" for value in self.axis.tolist()]
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["a", "b", "model", "class", "confidence"])
+        for name, said, sure in zip(
+            self.models, self.classes.tolist(), self.confidence.tolist(), strict=True
+        ):
+            for b, said_here, sure_here in zip(axis, said, sure, strict=True):
+                for a, each, share in zip(axis, said_here, sure_here, strict=True):
+                    writer.writerow([a, b, name, CLASSES[each], f"{share:.6f}"])
+        return text.getvalue()
 
 
 def regions(
@@ -133,49 +136,6 @@ def regions(
     """
     plane = attack_plane(ensemble, image, label, config, victim, target, seed=seed)
     return regions_on(plane, ensemble, label, extent=extent, points=points)
-
-
-def attack_plane(
-    ensemble: Ensemble,
-    image: Tensor,
-    label: int,
-    config: AttackConfig,
-    victim: Victim = MIXTURE,
-    target: int | None = None,
-    *,
-    seed: int = 0,
-) -> Plane:
-    """The plane through an image and where an attack on an ensemble takes it.
-
-    Args:
-        ensemble: the members attacked; left as they are.
-        image: 1×3×32×32 in [0, 1].
-        label: its true class, 0–9.
-        config: the attack.
-        victim: what its gradient is taken of.
-        target: class to reach; needed if config.targeted, and only then.
-        seed: of the random direction; drawn on the CPU, so the same on every device.
-
-    Raises:
-        ConfigError: several images, a class or the victim does not exist, target does not go with
-            the config, or the attack leaves the image as it is, so that it has no direction.
-    """
-    require(len(image) == 1, "the number of images", len(image), "1")
-    aim = image.new_tensor([aim_of(label, config, target)]).long()
-    result = attack(ensemble, image, aim, config, victim, record=True)
-    assert result.trace is not None
-    delta = (result.images - image).double()
-    length = _length(delta, config.norm)
-    if not length.item():
-        raise ConfigError(
-            f"the attack (eps {config.eps:g}) leaves the image as it is, so it has no direction to "
-            "span a plane with; take a larger eps or another attack."
-        )
-    u = delta / length
-    v = _random_orthogonal(u, config.norm, seed)
-    course = (result.trace.images[:, 0] - image).double().flatten(1)
-    path = torch.stack([course @ each.flatten() / each.square().sum() for each in (u, v)], 1)
-    return Plane(image, u.to(image), v.to(image), path.cpu(), config, victim, seed)
 
 
 @torch.no_grad()
@@ -200,31 +160,14 @@ def regions_on(
     half = points // 2
     axis = torch.arange(-half, half + 1, dtype=torch.float64) * (extent / half)
     b, a = (each.flatten() for each in torch.meshgrid(axis, axis, indexing="ij"))
-    asked, far = [], []
-    for some_a, some_b in zip(a.split(BATCH), b.split(BATCH), strict=True):
-        asked.append(all_probabilities(ensemble, plane.images(some_a, some_b)).max(2))
-        far.append(plane.distance(some_a, some_b))
+    best = [
+        all_probabilities(ensemble, plane.images(*some)).max(2)
+        for some in zip(a.split(BATCH), b.split(BATCH), strict=True)
+    ]
     square = (len(ensemble) + 1, points, points)
-    classes = torch.cat([each.indices for each in asked], 1).cpu().view(square)
-    confidence = torch.cat([each.values for each in asked], 1).cpu().view(square)
-    edge = plane.config.eps * (1 + 1e-6)  # a point on it is in the ball, whatever the rounding
-    within = (torch.cat(far).cpu() <= edge).view(square[1:])
-    return Regions(plane, label, extent, axis, axis, classes, confidence, within)
-
-
-def _length(batch: Tensor, norm: Norm) -> Tensor:
-    """N lengths of N×3×32×32 in a norm."""
-    flat = batch.flatten(1)
-    return flat.abs().amax(1) if norm is Norm.LINF else flat.norm(dim=1)
-
-
-def _random_orthogonal(u: Tensor, norm: Norm, seed: int) -> Tensor:
-    """A random direction orthogonal to u in L2, of length one in the norm, float64.
-
-    Its noise is its own, whatever the seed of a random start.
-    """
-    generator = torch.Generator().manual_seed(derive_seed(seed, "plane"))
-    noise = torch.randn(u.shape, generator=generator, dtype=torch.float64).to(u)
-    noise = noise.sign() if norm is Norm.LINF else noise
-    v = noise - (noise * u).sum() / u.square().sum() * u
-    return v / _length(v, norm)
+    classes = torch.cat([each.indices for each in best], 1).cpu().view(square)
+    confidence = torch.cat([each.values for each in best], 1).cpu().view(square)
+    within = plane.within(a, b).view(square[1:])
+    ends = torch.stack([torch.zeros(2, dtype=torch.float64), plane.path[-1]])
+    before, after = all_probabilities(ensemble, plane.images(*ends.T)).cpu().unbind(1)
+    return Regions(plane, label, extent, axis, classes, confidence, within, before, after)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 import streamlit as st
@@ -14,6 +15,12 @@ from dverge.evaluation import Examination, Verdict, model_names, summarise
 from pages.widgets.resources import colour_of
 
 CSS_CLASS = {Verdict.HOLDS: "holds", Verdict.FOOLED: "fooled", Verdict.WRONG_BEFORE: "wrong"}
+
+VERDICT_WORDS = {
+    Verdict.HOLDS: "holds",
+    Verdict.FOOLED: "fooled",
+    Verdict.WRONG_BEFORE: "wrong before",
+}
 
 
 def show_heading(info: CheckpointInfo) -> None:
@@ -36,37 +43,48 @@ def show_verdict(examination: Examination) -> None:
     )
 
 
-def show_pictures(examination: Examination, scale: float) -> None:
+def show_pictures(examination: Examination, scale: float, size: int = 192) -> None:
     """The clean image, the perturbation and the adversarial image, enlarged crisply."""
     label = CLASSES[examination.label]
     says = CLASSES[int(examination.after[-1].argmax())]
     delta = examination.adversarial - examination.clean
     sizes = examination.sizes()
-    figures = [
-        _figure(examination.clean, "Clean image", f"true class: {label}"),
-        _figure(
-            perturbation_image(delta, scale),
-            "Perturbation",
-            f"L∞ {255 * sizes['linf']:.1f}/255, L2 {sizes['l2']:.2f}; "
-            f"grey is 0, full colour ±{255 * scale:g}/255",
-        ),
-        _figure(examination.adversarial, "Adversarial image", f"the mixture says: {says}"),
-    ]
-    _html(f'<div class="dv-pictures">{"".join(figures)}</div>')
+    show_figures(
+        [
+            (examination.clean, "Clean image", f"true class: {label}"),
+            (
+                perturbation_image(delta, scale),
+                "Perturbation",
+                f"L∞ {255 * sizes['linf']:.1f}/255, L2 {sizes['l2']:.2f}; "
+                f"colours end at ±{255 * scale:g}/255",
+            ),
+            (examination.adversarial, "Adversarial image", f"the mixture says: {says}"),
+        ],
+        size,
+    )
 
 
-def show_answers(examination: Examination, info: CheckpointInfo) -> None:
+def show_figures(figures: Sequence[tuple[Tensor, str, str]], size: int = 192) -> None:
+    """Enlarged images in a row, each with a title and a caption, at most so many px wide."""
+    body = "".join(_figure(*figure) for figure in figures)
+    _html(f'<div class="dv-pictures" style="--n:{len(figures)};--size:{size}px">{body}</div>')
+
+
+def show_answers(examination: Examination, info: CheckpointInfo, before_only: bool = False) -> None:
     """A row a model: its first answer before and after, and its verdict in words and sign."""
     rows = []
     names = model_names(len(examination.members))
+    moments = [examination.before] if before_only else [examination.before, examination.after]
     for i, (name, verdict) in enumerate(zip(names, examination.verdicts, strict=True)):
-        cells = "".join(_answer(moment[i]) for moment in (examination.before, examination.after))
+        cells = "".join(_answer(moment[i]) for moment in moments)
+        if not before_only:
+            words = f"{VERDICT_SIGNS[verdict]} {VERDICT_WORDS[verdict]}"
+            cells += f'<td class="{CSS_CLASS[verdict]}">{words}</td>'
         kind = ' class="mixture"' if i == len(names) - 1 else ""
-        rows.append(
-            f'<tr{kind}><td>{name}</td>{cells}<td class="{CSS_CLASS[verdict]}">'
-            f"{VERDICT_SIGNS[verdict]} {verdict}</td></tr>"
-        )
-    heads = (("model", "Model"), ("", "Before"), ("", "After"), ("verdict", "Verdict"))
+        rows.append(f"<tr{kind}><td>{name}</td>{cells}</tr>")
+    heads = [("model", "Model"), ("", "Says")]
+    if not before_only:
+        heads = [("model", "Model"), ("", "Before"), ("", "After"), ("verdict", "Verdict")]
     head = "".join(f'<th class="{name}">{title}</th>' for name, title in heads)
     _html(
         f'<table class="dv-answers"><thead><tr>{head}</tr></thead>'

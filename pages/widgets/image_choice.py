@@ -29,12 +29,14 @@ class ChosenImage:
         label: its class, 0–9.
         title: what it is, in words.
         file_name: what downloads about it are called.
+        number: its place in CIFAR-10's test set; None for a picture of one's own.
     """
 
     pixels: Tensor
     label: int
     title: str
     file_name: str
+    number: int | None = None
 
     @property
     def digest(self) -> str:
@@ -68,8 +70,13 @@ def choose_image() -> ChosenImage:
     return uploaded or _numbered(images, number)
 
 
-def gallery(checkpoints: list[CheckpointInfo]) -> None:
-    """Thumbnails to choose from, filtered by class and by what the ensembles get right."""
+def gallery(checkpoints: list[CheckpointInfo], key: str = "image") -> None:
+    """Thumbnails to choose from, filtered by class and by what the ensembles get right.
+
+    Args:
+        checkpoints: the ensembles to filter by.
+        key: of the box that takes the chosen image's number.
+    """
     images = gallery_images()
     with st.container(horizontal=True, vertical_alignment="center"):
         wanted = st.selectbox(
@@ -95,16 +102,16 @@ def gallery(checkpoints: list[CheckpointInfo]) -> None:
     page = st.pagination(pages, key=f"gallery-page-{wanted}-{only_right}")
     shown = positions[(page - 1) * PER_PAGE : page * PER_PAGE]
     with place:
-        _thumbnails(images, shown)
+        _thumbnails(images, shown, key)
     st.caption(f"{len(positions):,} of {len(images):,} test images.")
 
 
-def _thumbnails(images: ImageSet, positions: list[int]) -> None:
+def _thumbnails(images: ImageSet, positions: list[int], key: str) -> None:
     rules = []
     for slot, position in enumerate(positions):
         uri = data_uri(images.pixels(position))
         rules.append(f'.st-key-thumb-{slot} button{{background-image:url("{uri}")}}')
-        if int(images.indices[position]) == st.session_state.get("image"):
+        if int(images.indices[position]) == st.session_state.get(key):
             rules.append(f".st-key-thumb-{slot} button{{outline:3px solid #E07A1F}}")
     st.html(f"<style>{''.join(rules)}</style>")
     with st.grid("auto", min_column_width=64, gap="xsmall"):
@@ -112,13 +119,13 @@ def _thumbnails(images: ImageSet, positions: list[int]) -> None:
             number = int(images.indices[position])
             label = f"{CLASSES[int(images.labels[position])]}, image {number}"
             if st.button(
-                label, key=f"thumb-{slot}", width="stretch", on_click=_choose, args=(number,)
+                label, key=f"thumb-{slot}", width="stretch", on_click=_choose, args=(number, key)
             ):
                 st.rerun()  # the whole page: the gallery is a fragment
 
 
-def _choose(number: int) -> None:
-    st.session_state["image"] = number
+def _choose(number: int, key: str = "image") -> None:
+    st.session_state[key] = number
 
 
 def _choose_random() -> None:
@@ -126,6 +133,11 @@ def _choose_random() -> None:
 
 
 def _numbered(images: ImageSet, number: int) -> ChosenImage:
+    return _at(images, nearest(images, number))
+
+
+def nearest(images: ImageSet, number: int) -> int:
+    """The position of a test image by its number; says so where the nearest one is taken."""
     position = int((images.indices - number).abs().argmin())
     found = int(images.indices[position])
     if found != number:
@@ -133,9 +145,20 @@ def _numbered(images: ImageSet, number: int) -> ChosenImage:
             f"Image {number} is not in the bundled sample; this is the nearest, {found}. "
             "Get the full data set on the Home page."
         )
-    label = int(images.labels[position])
-    title = f"test image {found}, {CLASSES[label]}"
-    return ChosenImage(images.pixels(position), label, title, f"image-{found}")
+    return position
+
+
+def numbered_image(number: int) -> ChosenImage | None:
+    """A test image by its number; None if it is not among those there are."""
+    images = gallery_images()
+    positions = (images.indices == number).nonzero()
+    return _at(images, int(positions[0])) if len(positions) else None
+
+
+def _at(images: ImageSet, position: int) -> ChosenImage:
+    number, label = int(images.indices[position]), int(images.labels[position])
+    title = f"test image {number}, {CLASSES[label]}"
+    return ChosenImage(images.pixels(position), label, title, f"image-{number}", number)
 
 
 def _uploaded() -> ChosenImage | None:

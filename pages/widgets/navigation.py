@@ -20,10 +20,22 @@ def navigate() -> st.Page:
                 help="What this is, what is on this machine, and one attack, live.",
             ),
             st.Page(
+                "pages/tour.py",
+                title="Tour",
+                icon=":material/slideshow:",
+                help="Seven pictures that explain it, to look at or to present.",
+            ),
+            st.Page(
                 "pages/lab.py",
                 title="Attack lab",
                 icon=":material/experiment:",
                 help="Attack an image and compare submodels with their mixture.",
+            ),
+            st.Page(
+                "pages/distilled.py",
+                title="Distilled features",
+                icon=":material/blur_on:",
+                help="What a submodel takes for a class that a person does not see.",
             ),
             st.Page(
                 "pages/regions.py",
@@ -36,6 +48,12 @@ def navigate() -> st.Page:
                 title="Robustness",
                 icon=":material/shield:",
                 help="Accuracy under attack, measured and compared.",
+            ),
+            st.Page(
+                "pages/report.py",
+                title="The report",
+                icon=":material/table_chart:",
+                help="Its tables and figures, regenerated beside what it printed.",
             ),
             st.Page(
                 "pages/train.py",

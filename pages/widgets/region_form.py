@@ -43,13 +43,13 @@ def region_form() -> RegionChoice:
         "attack on the first, where they compare point by point.",
     )
     extent = st.select_slider(
-        "Half a side (multiples of eps)",
+        "Reach (multiples of eps)",
         EXTENTS,
         3,
         format_func="{:g}".format,
         key="extent",
         bind="query-params",
-        help="How far around the image to look.",
+        help="How far around the image to look: half the side of a map.",
     )
     left, right = st.columns(2)
     points = left.selectbox(

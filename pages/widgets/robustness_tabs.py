@@ -24,7 +24,6 @@ from dverge.evaluation import (
 from pages.widgets.measuring import PROTOCOL_TITLES, offer
 from pages.widgets.messages import errors_as_messages
 from pages.widgets.pair_tabs import show_diversity, show_transfer
-from pages.widgets.report_tab import show_report
 from pages.widgets.robustness_view import (
     ImageChoice,
     View,
@@ -49,7 +48,6 @@ def show_tabs(view: View) -> None:
         "Transfer": show_transfer,
         "Diversity": show_diversity,
         "Sanity": show_sanity,
-        "The report's tables": show_report,
     }
     tabs = st.tabs(list(contents), key="robust-tabs", on_change="rerun", bind="query-params")
     for tab, show in zip(tabs, contents.values(), strict=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -20,13 +19,13 @@ from dverge.evaluation import (
     Standing,
     attack_title,
     headlines,
+    snapshot_epoch,
 )
 from pages.widgets.resources import colour_of, evaluations, results_of
 
 MOST_COMPARED = 6
 SUMMARY_PROTOCOLS = (Protocol.STANDARD, Protocol.AUTOATTACK)
 FIRST_ATTACK = "PGD L∞ 8/255, 50 steps"
-SNAPSHOT = re.compile(r".*-e(\d+)")
 USUAL = 1000  # images
 ASKED_FOR = "images-just-asked-for"
 
@@ -76,7 +75,7 @@ def choose_view(available: list[CheckpointInfo]) -> View:
     names = st.multiselect(
         "Ensembles",
         list(by_name),
-        default=[name for name in by_name if not SNAPSHOT.fullmatch(name)][:MOST_COMPARED],
+        default=[name for name in by_name if snapshot_epoch(name) is None][:MOST_COMPARED],
         max_selections=MOST_COMPARED,
         key="robust-ensembles",
         bind="query-params",

@@ -78,7 +78,7 @@ def run_form() -> None:
         _start(config)
         if config is not None:
             with place:  # last, because it takes a moment
-                st.caption(_estimate(config))
+                st.caption(time_needed(config))
 
 
 def _method() -> Method:
@@ -117,7 +117,7 @@ def _preset(method: Method) -> None:
     )
 
 
-def _estimate(config: TrainingConfig) -> str:
+def time_needed(config: TrainingConfig) -> str:
     """The time the run will take here, from a few real batches."""
     device = resolve_device(config.device)
     busy = any(view.status.state.active for view in run_manager().views())

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dverge.attacks import REPORT_DISTILLATION, AttackConfig, Norm, distill
+from dverge.attacks import REPORT_DISTILLATION, AttackConfig, Norm, distill, distill_path
 from dverge.errors import ConfigError
 from dverge.models import LAYERS, Conv, Ensemble, seeded_conv
 
@@ -106,6 +106,24 @@ def slope(member: Conv, image: Tensor, target: Tensor, layer: int, direction: Te
         distance(member, image + sign * size * direction, target, layer) for sign in (1, -1)
     )
     return (up - down).item() / (2 * size)
+
+
+@all_layers
+@pytest.mark.parametrize("random_start", [False, True])
+def test_a_path_is_every_step_with_its_distance(
+    member: Conv, sources: Tensor, targets: Tensor, layer: int, random_start: bool
+) -> None:
+    config = AttackConfig(LINF, 0.03, 0.012, 4, random_start=random_start, seed=3)
+    path = distill_path(member, sources, targets, layer, config)
+    assert len(path.images) == len(path.objective) == 5
+    assert path.images[0].equal(sources) is not random_start
+    for steps in range(1, 5):
+        stopped = distill(member, sources, targets, layer, replace(config, steps=steps))
+        assert path.images[steps].equal(stopped)
+    for images, objective in zip(path.images, path.objective, strict=True):
+        for one, target, value in zip(images, targets, objective, strict=True):
+            due = -distance(member, one, target, layer).item()
+            assert value.item() == pytest.approx(due, rel=1e-9)
 
 
 @all_layers

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Any
 
 import pandas as pd
 
-from dverge.charts import report_frame, result_frame, to_latex, to_markdown
+from dverge.charts import result_frame, to_latex, to_markdown
 from dverge.data import Split
-from dverge.evaluation import REPORT_TABLES, Accuracy, Protocol, ReportTable, Row, Subject
+from dverge.evaluation import Accuracy, Protocol, Row, Subject
 
 SUBJECT = Subject("ab" * 32, Protocol.STANDARD, 1, Split.TEST, 500, "cd" * 32, seed=7)
 
@@ -107,46 +106,3 @@ def test_latex_signs_of_all_kinds_are_escaped_once() -> None:
     frame = pd.DataFrame({"a_b": [r"50 % & $3 #1 {x} \y"]})
     line = to_latex(frame).splitlines()[4]
     assert line == r"50 \% \& \$3 \#1 \{x\} \textbackslash{}y \\"
-
-
-TABLE = ReportTable(
-    "Table 0",
-    "vanilla",
-    1,
-    {"member-1": (60.0, 4.0, 0.5, 40.0), "member-2": (61.0, 5.0, 1.5, 41.0)},
-)
-
-
-def figure(accuracy: float) -> Accuracy:
-    return row("mixture", "fgsm", accuracy).figure
-
-
-def test_the_reports_cells_stand_beside_ours() -> None:
-    report = {("member-2", "fgsm"): figure(7.0), ("mixture", "clean"): figure(66.0)}
-    standard = {("member-1", "pgd-l2"): figure(2.0), ("member-9", "clean"): figure(1.0)}
-    frame = report_frame(TABLE, report, standard)
-    assert frame.index.tolist() == ["submodel 1", "submodel 2", "mixture"]
-    assert frame.columns.tolist() == [
-        (attack, source)
-        for attack in ("no attack", "FGSM", "PGD L∞", "PGD L2")
-        for source in ("report", "here", "standard")
-    ]
-    no = math.nan
-    due = [
-        [60.0, no, no, 4.0, no, no, 0.5, no, no, 40.0, no, 2.0],
-        [61.0, no, no, 5.0, 7.0, no, 1.5, no, no, 41.0, no, no],
-        [no, 66.0, no, no, no, no, no, no, no, no, no, no],
-    ]
-    pd.testing.assert_frame_equal(
-        frame, pd.DataFrame(due, index=frame.index, columns=frame.columns)
-    )
-
-
-def test_the_reports_tables_are_as_printed() -> None:
-    """Some lines of them, and the mixture always last."""
-    frames = [report_frame(table, {}, {}) for table in REPORT_TABLES]
-    first, *_, last = (frame.to_numpy()[:, ::3].tolist() for frame in frames)
-    assert first[0] == [61.76, 4.10, 0.781, 43.26]
-    assert last[0] == [61.17, 27.25, 21.58, 53.91]
-    assert last[-1] == [63.43, 33.40, 27.15, 59.57]
-    assert all(frame.index.tolist()[-1] == "mixture" and len(frame) == 4 for frame in frames)

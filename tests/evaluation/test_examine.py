@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,17 @@ from torch import Tensor
 
 from dverge.attacks import AttackConfig, Norm, Victim, attack, fgsm
 from dverge.errors import ConfigError
-from dverge.evaluation import Verdict, examine, judge, model_names, summarise
+from dverge.evaluation import (
+    Examination,
+    Verdict,
+    carried_over,
+    every_victim,
+    examine,
+    judge,
+    model_names,
+    success,
+    summarise,
+)
 from dverge.models import Ensemble
 
 HOLDS, FOOLED, WRONG = Verdict.HOLDS, Verdict.FOOLED, Verdict.WRONG_BEFORE
@@ -102,3 +113,67 @@ def test_classes_that_will_not_do(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         examine(ensemble, images[:1], label, fgsm(0.03, targeted=targeted), target=target)
+
+
+STEPS = AttackConfig(Norm.LINF, 0.02, 0.01, 4, random_start=True, seed=3)
+
+
+def test_at_a_step_is_the_attack_that_ends_there(
+    ensemble: Ensemble, images: Tensor, labels: Tensor
+) -> None:
+    whole = examine(ensemble, images[:1], int(labels[0]), STEPS)
+    assert len(whole.course.images) == 5
+    for step in (1, 3, 4):
+        shorter = examine(ensemble, images[:1], int(labels[0]), replace(STEPS, steps=step))
+        found = whole.at(step)
+        assert found.adversarial.equal(shorter.adversarial)
+        torch.testing.assert_close(found.after, shorter.after)
+        assert found.verdicts == shorter.verdicts
+        assert found.before.equal(whole.before) and found.clean.equal(whole.clean)
+    assert whole.at(4).adversarial.equal(whole.adversarial)
+    assert 0 < (whole.at(0).adversarial - images[:1]).abs().max() <= 0.02  # the random start
+
+
+@pytest.mark.parametrize("step", [-1, 5, True])
+def test_a_step_that_is_none_is_refused(ensemble: Ensemble, images: Tensor, step: int) -> None:
+    with pytest.raises(ConfigError, match=r"step is .*; it must be a whole number from 0 to 4"):
+        examine(ensemble, images[:1], 3, STEPS).at(step)
+
+
+def test_every_victim_in_turn(ensemble: Ensemble, images: Tensor, labels: Tensor) -> None:
+    found = every_victim(ensemble, images[:1], int(labels[0]), STEPS)
+    assert [str(each.victim) for each in found] == ["member-1", "member-2", "member-3", "mixture"]
+    for each in found:
+        alone = examine(ensemble, images[:1], int(labels[0]), STEPS, each.victim)
+        assert each.adversarial.equal(alone.adversarial)
+
+
+def with_verdicts(example: Examination, *verdicts: Verdict) -> Examination:
+    return replace(example, verdicts=verdicts)
+
+
+@pytest.fixture
+def example(ensemble: Ensemble, images: Tensor) -> Examination:
+    return examine(ensemble, images[:1], 3, fgsm(0.01))
+
+
+def test_success_counts_what_was_right_before(example: Examination) -> None:
+    three = [
+        with_verdicts(example, FOOLED, WRONG, HOLDS),
+        with_verdicts(example, HOLDS, WRONG, FOOLED),
+        with_verdicts(example, WRONG, WRONG, FOOLED),
+    ]
+    assert [success(three, model) for model in (0, 1, -1)] == [(1, 2), (0, 0), (2, 3)]
+
+
+def test_what_carries_over_leaves_out_the_victim_the_mixture_and_wrong_answers(
+    example: Examination,
+) -> None:
+    by_victim = [
+        with_verdicts(example, FOOLED, FOOLED, WRONG, FOOLED),
+        with_verdicts(example, HOLDS, FOOLED, WRONG, FOOLED),
+        with_verdicts(example, HOLDS, FOOLED, WRONG, HOLDS),
+        with_verdicts(example, FOOLED, FOOLED, FOOLED, FOOLED),
+    ]
+    assert carried_over(by_victim) == (2, 4)
+    assert carried_over([with_verdicts(example, FOOLED, FOOLED)] * 2) == (0, 0)

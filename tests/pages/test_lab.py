@@ -23,8 +23,8 @@ NAME = "vanilla-3xconv-s0"
 def open_lab(**query: str) -> AppTest:
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
     app.run()
-    for name, value in query.items():
-        app.query_params[name] = value
+    for name, value in ({"ensembles": NAME} | query).items():
+        app.query_params[name.replace("_", "-")] = value
     return app.switch_page("pages/lab.py").run()
 
 
@@ -66,6 +66,14 @@ def test_fgsm_on_each_victim_equals_the_library(folders: Path, victim: str) -> N
     who = MIXTURE if victim == "mixture" else Victim(1)
     outcome = examine(checkpoints.load(NAME), images.pixels(position), label, fgsm(8 / 255), who)
     assert verdicts(app) == [summarise(outcome.verdicts)]
+
+
+def test_opens_with_one_ensemble_of_each_method(folders: Path) -> None:
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+    app.switch_page("pages/lab.py").run()
+    shown = ["vanilla-3xconv-s0", "dverge-3xconv-s0", "dverge-advt-3xconv-s0"]
+    assert app.multiselect(key="ensembles").value == shown
+    assert len(verdicts(app)) == 3 and not errors(app)
 
 
 def test_several_ensembles_side_by_side(folders: Path) -> None:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from dverge import checkpoints
-from dverge.attacks import MIXTURE, Norm, Victim, fgsm, pgd
-from dverge.data import Split, load
+from dverge.attacks import MIXTURE, Norm, Victim, attack, fgsm, pgd
+from dverge.charts import region_svg
+from dverge.data import CLASSES, Split, load
 from dverge.evaluation import Regions, attack_plane, regions, regions_on
 from dverge.models import Ensemble, compiled, seeded_conv
 
@@ -31,15 +39,26 @@ def open_page(**query: str) -> AppTest:
 
 def sentences(app: AppTest) -> list[str]:
     texts = (element.value.strip("*") for element in app.markdown)
-    return [text for text in texts if text.startswith("Within the eps ball")]
+    return [text for text in texts if text.startswith("Within eps on this plane")]
 
 
 def errors(app: AppTest) -> list[str]:
     return [element.value for element in app.error]
 
 
-def maps(app: AppTest) -> int:
-    return len(app.get("vega_lite_chart") or app.get("arrow_vega_lite_chart"))
+def bodies(app: AppTest) -> list[str]:
+    return [element.proto.body for element in app.get("html")]
+
+
+def maps(app: AppTest) -> list[str]:
+    """The drawings on the page, in order."""
+    found = re.findall('src="data:image/svg\\+xml;base64,([^"]+)"', "".join(bodies(app)))
+    return [base64.b64decode(each).decode() for each in found]
+
+
+def drawn(result: Regions) -> list[str]:
+    last = len(result.models) - 1
+    return [region_svg(result, i, i == last) for i in range(last + 1)]
 
 
 def fast(name: str) -> Ensemble:
@@ -60,8 +79,72 @@ def own(name: str, number: int = 5, **more: Any) -> Regions:
 def test_opens_with_the_two_of_figure_1_and_says_what_the_library_says(folders: Path) -> None:
     app = open_page()
     assert not app.exception and not errors(app)
-    assert sentences(app) == [own(NAME).summary(), own(OTHER).summary()]
-    assert maps(app) == 8
+    both = [own(NAME), own(OTHER)]
+    assert sentences(app) == [each.summary() for each in both]
+    assert maps(app) == [svg for each in both for svg in drawn(each)]
+
+
+def test_an_ensembles_maps_are_one_piece_with_words_for_each(folders: Path) -> None:
+    app, due = open_page(ensembles=NAME), own(NAME)
+    (body,) = [each for each in bodies(app) if "dv-maps" in each]
+    kept = [f"{share:.0f} %" for share in due.kept().tolist()]
+    for name, share in zip(
+        ("submodel 1", "submodel 2", "submodel 3", "mixture"), kept, strict=True
+    ):
+        words = f"Decision regions of {name} of {NAME}: {share} of the eps ball keep the true class"
+        assert f'alt="{words}"' in body
+        assert f"<b>{name.capitalize()}</b> <span>keeps {share}</span>" in body
+
+
+def test_figures_of_every_model_are_there_on_demand(folders: Path) -> None:
+    app, due = open_page(ensembles=NAME), own(NAME)
+    (table,) = [each for each in bodies(app) if "dv-said" in each]
+    rows = re.findall("<tr.*?</tr>", table)[1:]
+    for i, row in enumerate(rows):
+        cells = re.findall("<td>(.*?)</td>", row)
+        for cell, moment in zip(cells, (due.before[i], due.after[i]), strict=False):
+            assert cell == f"{CLASSES[int(moment.argmax())]} {100 * moment.max().item():.0f} %"
+        assert cells[2].startswith(f"frog {due.kept()[i].item():.0f} %")
+        told = {name: int(share) for name, share in re.findall(r"(\w+) (\d+) %", cells[2])}
+        assert set(told) >= {CLASSES[j] for j, x in enumerate(due.shares()[i].tolist()) if x > 1}
+        assert sum(told.values()) == pytest.approx(100, abs=3)
+    assert len(rows) == 4
+    assert any(f"of the {int(due.within.sum())} points" in text.value for text in app.caption)
+
+
+def test_moving_the_reach_attacks_nothing_again(folders: Path) -> None:
+    with patch("dverge.evaluation.plane.attack", wraps=attack) as attacks:
+        app = open_page()
+        assert attacks.call_count == 2
+        app.select_slider(key="extent").set_value(1.5).run()
+        assert attacks.call_count == 2
+        app.selectbox(key="points").select(121).run()
+        assert attacks.call_count == 2
+        app.segmented_control(key="plane").set_value("first").run()
+        assert attacks.call_count == 2
+        app.number_input(key="image").set_value(9).run()
+        assert attacks.call_count == 3  # both ensembles on the plane of the first
+    assert not app.exception and len(sentences(app)) == 2
+
+
+WATCHED = """
+import ast, sys
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        assert name != "torch" or "dverge" in sys.modules, "torch came first"
+sys.meta_path.insert(0, Watch())
+for node in ast.parse(open(sys.argv[1]).read()).body:
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        exec(compile(ast.Module([node], []), "page", "exec"))
+assert "torch" in sys.modules
+"""
+
+
+def test_the_library_is_loaded_before_torch() -> None:
+    """A server's first visit may be this script, and dverge says how torch's threads wait."""
+    command = [sys.executable, "-c", WATCHED, str(ROOT / "pages" / "regions.py")]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_a_link_holds_the_whole_view(folders: Path) -> None:
@@ -104,6 +187,18 @@ def test_no_budget_is_one_clear_message_a_card(folders: Path) -> None:
     app = open_page(eps="0/255 = 0.0000")
     assert not app.exception and not sentences(app)
     assert len(errors(app)) == 2 and "leaves the image as it is" in errors(app)[0]
+    assert not maps(app)
+
+
+def test_a_picture_of_ones_own_has_maps_but_no_link(folders: Path) -> None:
+    app = open_page(ensembles=NAME)
+    assert any("Open this in the attack lab" in body for body in bodies(app))
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 40), "#336699").save(buffer, "PNG")
+    app.file_uploader[0].upload("mine.png", buffer.getvalue()).run()
+    assert not app.exception and not errors(app)
+    assert len(maps(app)) == 4
+    assert not any("Open this in the attack lab" in body for body in bodies(app))
 
 
 @pytest.mark.parametrize(
@@ -129,7 +224,7 @@ def test_nonsense_in_the_address_never_breaks_the_page(
 def test_no_ensemble_says_where_to_choose(folders: Path) -> None:
     app = open_page()
     app.multiselect(key="ensembles").set_value([]).run()
-    assert not app.exception and maps(app) == 0
+    assert not app.exception and not maps(app)
     assert "Choose at least one ensemble" in app.info[0].value
 
 

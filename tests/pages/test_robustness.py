@@ -40,7 +40,7 @@ from tests.runs.small import LONG, Gate
 ROOT = Path(__file__).parents[2]
 VANILLA, OTHER = "vanilla-3xconv-s0", "driven"
 EPS = 8 / 255
-TABS = ("All figures", "Against eps", "Transfer", "Diversity", "Sanity", "The report's tables")
+TABS = ("All figures", "Against eps", "Transfer", "Diversity", "Sanity")
 PGD = "PGD L∞ 8/255, 2 steps"
 
 
@@ -87,7 +87,7 @@ def measured_shelf(shelf: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """The same, measured on 20 images, and the baseline on 30, too."""
     root = tmp_path_factory.mktemp("measured") / "checkpoints"
     shutil.copytree(shelf, root)
-    for protocol in (Protocol.STANDARD, Protocol.CURVE, Protocol.SANITY, Protocol.REPORT):
+    for protocol in (Protocol.STANDARD, Protocol.CURVE, Protocol.SANITY):
         made(root, protocol)
     made(root, Protocol.STANDARD, VANILLA, images=30)
     return root
@@ -248,19 +248,12 @@ def test_on_arrival_it_says_what_is_missing_how_long_it_takes_and_offers_to_meas
         ("All figures", "Nothing has been measured on these images yet."),
         ("Against eps", "Accuracy against eps: not measured yet on 1,000 test images"),
         ("Sanity", "Sanity checks: not measured yet on 1,000 test images"),
-        ("The report's tables", "There is no checkpoint here that was trained this way."),
     ],
 )
 def test_each_tab_says_what_it_lacks(fresh: Path, tab: str, words: str) -> None:
     app = open_page(tab)
     assert errors(app) == []
     assert words in text_of(app)
-
-
-def test_the_reports_protocol_needs_the_full_data(fresh: Path) -> None:
-    app = open_page("The report's tables")
-    assert any("*Get CIFAR-10* on the Home page" in each.value for each in app.info)
-    assert not [each for each in app.button if each.key == "measure-report"]
 
 
 def test_measure_starts_what_is_missing_and_says_so(gate: Gate) -> None:
@@ -491,21 +484,6 @@ def test_diversity_of_all_layers_and_of_one(measured: Path, counts: Counts) -> N
     mean = (shared[0, 1] + shared[1, 0]) / 2
     assert said[1] == f"Mean between different submodels: {mean:.2f} %."
     assert errors(app) == [] and counts.diversity == 2
-
-
-def test_the_reports_tables_show_ours_beside_the_printed(measured: Path) -> None:
-    app = open_page("The report's tables")
-    assert errors(app) == []
-    tables = [each.value for each in app.html if "dv-report" in each.value]
-    assert len(tables) == 2  # of vanilla for 30 epochs, of DVERGE for 200
-    rows = made(measured, Protocol.REPORT, OTHER)
-    for row in rows:
-        if row.figure.attack == "fgsm" and row.figure.model == "member-2":
-            assert f'<td class="here">{row.figure.accuracy:.1f}</td>' in tables[1]
-    assert '<td class="report">34.7</td>' in tables[1]
-    standard = [row for row in made(measured, Protocol.STANDARD, OTHER) if headline(row)]
-    fgsm_of = {row.figure.model: row.figure for row in standard if row.figure.attack == "fgsm"}
-    assert f'<td class="standard">{fgsm_of["mixture"].accuracy:.1f}</td>' in tables[1]
 
 
 # --- the address ---

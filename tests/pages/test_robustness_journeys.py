@@ -228,7 +228,6 @@ def folder(no_full_data: None, tmp_path_factory: pytest.TempPathFactory) -> Path
     made(root, Protocol.STANDARD, 20, count=2)
     made(root, Protocol.CURVE, 20, count=3)
     made(root, Protocol.SANITY, 20, count=3)
-    made(root, Protocol.REPORT, 20)
     return folder
 
 
@@ -278,7 +277,6 @@ CONTENTS = {
     "Transfer": "Lower is better for the defence.",
     "Diversity": "The vulnerability diversity metric d of Eq. 2",
     "Sanity": "makes a model look robust",
-    "The report's tables": "All figures are accuracies in per cent.",
 }
 
 

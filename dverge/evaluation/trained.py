@@ -1,0 +1,160 @@
+"""The report's trainings among the checkpoints, and the figures of each that belong in its tables.
+
+A checkpoint is one of a training's if it has the method, the epochs and the settings (see RECIPES);
+those that differ by seed or machine alone are further samples of the same figures.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dverge.checkpoints import CheckpointInfo
+from dverge.data import Split
+from dverge.evaluation.accuracy import MIXTURE_NAME, Accuracy, headlines
+from dverge.evaluation.protocols import EPS, L2_EPS, PLANS, REPORT_EPS, Protocol
+from dverge.evaluation.report_tables import COLUMNS, MEMBERS, RECIPES
+from dverge.evaluation.store import Results, Row, Subject
+
+SNAPSHOT = re.compile(r".*-e(\d+)")
+AUTO_COLUMNS = ("aa-linf", "aa-l2")
+SETTINGS: dict[Protocol, dict[str, dict[str, Any]]] = {
+    Protocol.REPORT: {column: {} for column in COLUMNS},
+    Protocol.STANDARD: {
+        "clean": {},
+        "fgsm": {"eps": REPORT_EPS},
+        "pgd-linf": {"eps": REPORT_EPS, "steps": 50},
+        "pgd-l2": {"eps": L2_EPS, "steps": 50},
+    },
+    Protocol.AUTOATTACK: {"aa-linf": {"eps": EPS}, "aa-l2": {"eps": L2_EPS}},
+}
+"""What stands in each column, by protocol: the attack of that name at this setting."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """A set of images that figures are of: part of CIFAR-10, how many, digest of the content."""
+
+    split: Split
+    n: int
+    data: str
+
+    @property
+    def title(self) -> str:
+        return f"{self.n:,} {self.split} images"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training and its figures.
+
+    Attributes:
+        info: its checkpoint.
+        figures: each model's own, by protocol, model and column.
+        single: the mixture's under the standard protocol's single attacks, by column and victim.
+    """
+
+    info: CheckpointInfo
+    figures: dict[tuple[Protocol, str, str], Row]
+    single: dict[tuple[str, str], Row]
+
+    @classmethod
+    def of(
+        cls, info: CheckpointInfo, kept: Sequence[Results], images: dict[Protocol, Images]
+    ) -> Trained:
+        """What is kept of a checkpoint on these images; of several seeds, the one with most."""
+        figures: dict[tuple[Protocol, str, str], Row] = {}
+        single: dict[tuple[str, str], Row] = {}
+        for protocol, on in images.items():
+            rows = _rows(info, kept, protocol, on)
+            for figure in headlines(row.figure for row in rows.values()):
+                figures[protocol, figure.model, figure.attack] = rows[id(figure)]
+            if protocol is Protocol.STANDARD:
+                single |= {
+                    (row.figure.attack, row.figure.parameters["victim"]): row
+                    for row in rows.values()
+                    if row.figure.model == MIXTURE_NAME and "victim" in row.figure.parameters
+                }
+        return cls(info, figures, single)
+
+    def tested(self, model: str) -> Row | None:
+        """Accuracy without attack on the most test images that it was counted on."""
+        kept = self.figures.get((Protocol.STANDARD, model, "clean"))
+        stated = [
+            Row(self.info.name, self._of_card(row), self.info.card.device, Accuracy(**row))
+            for row in self.info.card.results
+            if (row["model"], row["attack"], row["split"]) == (model, "clean", Split.TEST)
+        ]
+        return max([*stated, *([kept] if kept else [])], key=lambda r: r.figure.n, default=None)
+
+    def _of_card(self, row: dict[str, Any]) -> Subject:
+        return Subject(self.info.digest, Protocol.STANDARD, 0, Split.TEST, row["n"], "", 0)
+
+
+def _rows(
+    info: CheckpointInfo, kept: Sequence[Results], protocol: Protocol, on: Images
+) -> dict[int, Row]:
+    """A checkpoint's rows under a protocol that belong in a column, by their figure's identity."""
+    fitting = [r for r in kept if (r.subject.protocol, r.subject.data) == (protocol, on.data)]
+    if not fitting:
+        return {}
+    chosen = min(fitting, key=lambda each: (-len(each.finished), each.subject.seed))
+    return {
+        id(figure): Row(info.name, chosen.subject, finished.device, figure)
+        for finished in chosen.finished
+        for figure in finished.rows
+        if _belongs(figure, protocol)
+    }
+
+
+def _belongs(figure: Accuracy, protocol: Protocol) -> bool:
+    """Whether a figure is at the setting of its column."""
+    due = SETTINGS[protocol].get(figure.attack)
+    return due is not None and all(figure.parameters.get(k) == v for k, v in due.items())
+
+
+def most_measured(protocol: Protocol, kept: Iterable[Sequence[Results]]) -> Images | None:
+    """The images that most ensembles were measured on; of equals, the most images.
+
+    Args:
+        protocol: measured on its own split.
+        kept: of each ensemble.
+    """
+    counts: dict[Images, int] = {}
+    for results in kept:
+        subjects = {each.subject for each in results if each.subject.protocol is protocol}
+        for images in {Images(s.split, s.n, s.data) for s in subjects}:
+            if images.split is PLANS[protocol].split:
+                counts[images] = counts.get(images, 0) + 1
+    return max(counts, key=lambda images: (counts[images], images.n), default=None)
+
+
+def snapshot_epoch(name: str) -> int | None:
+    """The epoch after which a run left this checkpoint behind; None if it is none such."""
+    found = SNAPSHOT.fullmatch(name)
+    return int(found[1]) if found else None
+
+
+def trained_as(
+    infos: Sequence[CheckpointInfo], method: str, epochs: int
+) -> tuple[CheckpointInfo, ...]:
+    """The checkpoints of a method's recipe after so many epochs, each of its own weights.
+
+    In order of seeds, and of names within one.
+    """
+    unlike: dict[str, CheckpointInfo] = {}
+    for info in sorted(infos, key=lambda info: (info.card.seed or 0, info.name)):
+        if _fits(info, method, epochs):
+            unlike.setdefault(info.digest, info)
+    return tuple(unlike.values())
+
+
+def _fits(info: CheckpointInfo, method: str, epochs: int) -> bool:
+    card = info.card
+    after = snapshot_epoch(info.name) or card.config.get("epochs")
+    if card.method != method or after != epochs or len(card.members) != MEMBERS or card.classes:
+        return False
+    started = method == "vanilla" or card.config.get("start")
+    return bool(started) and all(card.config.get(k) == v for k, v in RECIPES[method].items())

@@ -1,0 +1,96 @@
+"""Distilled features: what a submodel takes for a class that a person does not see (Eq. 1)."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from dverge.attacks import AttackConfig
+from dverge.checkpoints import CheckpointInfo
+from dverge.evaluation import Distilled, Pairs, distilled, one_pair
+from pages.widgets.distilled_view import show_pair
+from pages.widgets.messages import errors_as_messages, stop_without_checkpoints
+from pages.widgets.navigation import enter_through_app
+from pages.widgets.overlap_section import show_overlap
+from pages.widgets.pair_form import (
+    choose_ends,
+    distillation_form,
+    end_title,
+    is_first,
+    pair_gallery,
+)
+from pages.widgets.pair_view import settings
+from pages.widgets.resources import all_checkpoints, data_in_use, load_fast, most_accurate
+
+MOST_BESIDE = 2
+COMPARED = ("vanilla", "dverge")  # the methods whose difference is the point
+
+
+def choose_ensembles(available: list[CheckpointInfo]) -> list[CheckpointInfo]:
+    """The checkpoints to compare, by name in the page's address."""
+    by_name = {info.name: info for info in available}
+    kinds = [[info for info in available if info.card.method == method] for method in COMPARED]
+    first = [most_accurate(kind) for kind in kinds if kind] or [most_accurate(available)]
+    names = st.multiselect(
+        "Ensembles",
+        list(by_name),
+        default=[info.name for info in first],
+        max_selections=MOST_BESIDE,
+        key="ensembles",
+        bind="query-params",
+        help=f"Up to {MOST_BESIDE}, side by side.",
+    )
+    return [by_name[name] for name in names]
+
+
+@st.cache_data(max_entries=24, show_spinner=False)  # a spinner would move the pictures
+def found(
+    digest: str,
+    source: str,
+    target: str,
+    config: AttackConfig,
+    _info: CheckpointInfo,
+    _pair: Pairs,
+) -> Distilled:
+    """One checkpoint's features of a pair, kept by what they depend on."""
+    return distilled(load_fast(_info), _pair, config)
+
+
+def show_all(chosen: list[CheckpointInfo], pair: Pairs, config: AttackConfig) -> None:
+    """The pair on all chosen checkpoints, and what the figures are of."""
+    digests = pair.sources.digest, pair.targets.digest
+    features = tuple((info, found(info.digest, *digests, config, info, pair)) for info in chosen)
+    st.fragment(show_pair)(features)
+    chosen_pair = " This pair was chosen to explain; see below how typical it is."
+    st.caption(
+        f"Source: {end_title(pair.sources)}. Target: {end_title(pair.targets)}. Distilled "
+        f"{settings(features[0][1])}, without a random start. Images: {data_in_use()}. One pair "
+        f"is no rate.{chosen_pair if is_first(pair) else ''}"
+    )
+    st.fragment(show_overlap)(features)
+
+
+enter_through_app()
+st.title("Distilled features", anchor=False)
+available, broken = all_checkpoints()
+answer = st.container()
+if not available:
+    stop_without_checkpoints()
+
+with st.sidebar:
+    source, target = choose_ends()
+    chosen = choose_ensembles(available)
+    config = None
+    with errors_as_messages():
+        config = distillation_form()
+
+with answer:
+    if not chosen:
+        st.info("Choose at least one ensemble on the left.", icon=":material/arrow_back:")
+    elif config is not None:
+        with errors_as_messages():
+            show_all(chosen, one_pair(source, target), config)
+
+st.subheader("Choose an image", anchor=False)
+st.fragment(pair_gallery)(chosen)
+for item in broken:
+    st.warning(f"{item.name} is left out. {item.reason}", icon=":material/folder_off:")

@@ -1,0 +1,220 @@
+"""The report: its tables and figures again, beside what it printed, and what holds of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import streamlit as st
+
+from dverge.charts import agreement_chart, agreement_frame, cell_frame
+from dverge.charts.report_document import (
+    DEFINITION,
+    PROTOCOL_DIFFERENCES,
+    all_statements,
+    images_words,
+    outcome_counts,
+    report_latex,
+    report_markdown,
+    report_values,
+)
+from dverge.checkpoints import CheckpointInfo, read_history
+from dverge.data import Split, full_data_available, load
+from dverge.evaluation import (
+    MIXTURE_NAME,
+    FigureAgain,
+    Protocol,
+    Reproduction,
+    Statement,
+    TableAgain,
+    autoattack_available,
+    reproduce,
+    reproduce_figures,
+    results_stamp,
+)
+from dverge.evaluation.trained import SETTINGS
+from pages.widgets.measuring import offer, show_evaluations
+from pages.widgets.messages import errors_as_messages, stop_without_checkpoints
+from pages.widgets.navigation import enter_through_app
+from pages.widgets.report_figures import show_figure
+from pages.widgets.report_say import show_all
+from pages.widgets.report_table import show_legend, show_table
+from pages.widgets.resources import all_checkpoints, results_of
+from pages.widgets.retrain import show_retraining
+from pages.widgets.robustness_view import ImageChoice, usual_images
+from pages.widgets.words import duration
+
+Again = tuple[Reproduction, list[FigureAgain], list[Statement]]
+
+
+def again_of(infos: Sequence[CheckpointInfo]) -> Again:
+    """Tables, figures and statements, computed anew when a checkpoint or its figures change."""
+    key = tuple((str(info.folder), info.digest, results_stamp(info)) for info in infos)
+    return _again(key, infos)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _again(key: tuple[Any, ...], _infos: Sequence[CheckpointInfo]) -> Again:
+    found, figures = reproduce(_infos, results_of), reproduce_figures(_infos, read_history)
+    return found, figures, all_statements(found, figures)
+
+
+def show_answer(again: Again) -> None:
+    """How much of the report comes back, in a picture and a sentence."""
+    found, figures, statements = again
+    frame = agreement_frame(found)
+    with st.grid(2, min_column_width=380, gap="large"):
+        words, picture = st.container(), st.container()
+    if not frame.empty:
+        with picture:
+            st.altair_chart(
+                agreement_chart(frame),
+                key="agreement",
+                alt="Our figures against those printed in the report",
+            )
+            st.caption(
+                "A dot a printed figure; on the dashed line ours is the same. Open: our interval "
+                f"does not hold it. {images_words(found)}"
+            )
+    with words:
+        st.subheader(found.headline, anchor=False)
+        st.markdown(outcome_counts(statements) + " They are listed at the end of this page.")
+        st.caption(DEFINITION)
+        downloads(found, figures, statements)
+
+
+def downloads(
+    found: Reproduction, figures: Sequence[FigureAgain], statements: Sequence[Statement]
+) -> None:
+    """All of the page, as files."""
+    files = {
+        "Markdown": (lambda: report_markdown(found, figures, statements), "md", "text/markdown"),
+        "LaTeX": (lambda: report_latex(found), "tex", "text/plain"),
+        "CSV": (lambda: cell_frame(found).to_csv(index=False), "csv", "text/csv"),
+        "JSON": (
+            lambda: json.dumps(report_values(found, figures, statements), indent=2),
+            "json",
+            "application/json",
+        ),
+    }
+    with st.container(horizontal=True):
+        for title, (make, ending, mime) in files.items():
+            st.download_button(
+                title,
+                make,
+                f"report.{ending}",
+                mime,
+                icon=":material/download:",
+                key=f"report-{ending}",
+                on_click="ignore",
+            )
+
+
+def show_tables(found: Reproduction) -> None:
+    """Tables 1 to 3; the halves of Table 3 under each other."""
+    for number in (1, 2, 3):
+        halves = [table for table in found.tables if table.printed.number == number]
+        whole = len(halves) == 1
+        title = halves[0].printed.title if whole else f"Table {number}: DVERGE+AdvT"
+        st.subheader(title, anchor=f"table-{number}")
+        if number == 1:
+            show_legend()
+        for table in halves:
+            if not whole:
+                st.markdown(f"**After {table.printed.epochs} epochs**")
+            show_table(found.lines(table))
+            st.caption(words_of(found, table))
+        show_retraining(f"table-{number}", f"retrain-table-{number}")
+    if len(found.beside) > 1 + found.advt.measured:
+        st.subheader("Beside the report", anchor="beside")
+        show_table(found.beside)
+        st.caption("Mixtures of ensembles that were trained otherwise, on the same images.")
+
+
+def words_of(found: Reproduction, table: TableAgain) -> str:
+    """Which trainings a table is of, how long they took, and how much comes back."""
+    if not table.trained:
+        return "There is no checkpoint here that was trained this way."
+    cards = [trained.info for trained in table.trained]
+    words = []
+    for info in cards:
+        seconds = info.card.training_seconds
+        took = f", trained in {duration(seconds)} on {info.card.device}" if seconds else ""
+        words.append(f"{info.name} (seed {info.card.seed}{took})")
+    back, measured, _ = found.returned([table])
+    several = " Figures are means over these." if len(cards) > 1 else ""
+    report = f" The report took {table.printed.took}." if table.printed.took else ""
+    return f"Here: {', '.join(words)}.{several}{report} {back} of {measured} figures come back."
+
+
+def show_missing(found: Reproduction) -> None:
+    """Offers to measure what the tables lack; nothing is timed before they are looked at."""
+    groups = [*found.tables, found.advt]
+    infos = list({t.info.name: t.info for group in groups for t in group.trained}.values())
+    titles = {
+        Protocol.REPORT: "The report's protocol",
+        Protocol.STANDARD: "The standard protocol",
+        Protocol.AUTOATTACK: "AutoAttack",
+    }
+    due = [p for p in titles if p is not Protocol.AUTOATTACK or autoattack_available()]
+    lacking = [p for p in due if any(lacks(group, p) for group in groups)]
+    if not lacking:
+        return
+    section = st.expander(
+        "Measure what is missing", icon=":material/speed:", on_change="rerun", key="report-missing"
+    )
+    if section.open:
+        with section:
+            for protocol in lacking:
+                if (images := images_for(found, protocol)) is not None:
+                    offer(infos, protocol, images, titles[protocol])
+                    continue
+                st.info(
+                    "The report's protocol is about its validation images, which come with the "
+                    "full data set: *Get CIFAR-10* on the Home page.",
+                    icon=":material/download:",
+                )
+
+
+def lacks(group: TableAgain, protocol: Protocol) -> bool:
+    """Some training of a table has no figure in one of a protocol's columns."""
+    keys = [(protocol, MIXTURE_NAME, column) for column in SETTINGS[protocol]]
+    return any(key not in each.figures for each in group.trained for key in keys)
+
+
+def images_for(found: Reproduction, protocol: Protocol) -> ImageChoice | None:
+    """The images that the others were measured on, or the usual ones; None if they are not here."""
+    if protocol is Protocol.REPORT and not full_data_available():
+        return None
+    chosen = found.images.get(protocol)
+    if chosen is not None:
+        return ImageChoice(chosen.split, chosen.n, chosen.data)
+    if protocol is not Protocol.REPORT:
+        return usual_images()
+    images = load(Split.VALIDATION)
+    return ImageChoice(Split.VALIDATION, len(images), images.digest)
+
+
+enter_through_app()
+st.title("The report", anchor=False)
+available, broken = all_checkpoints()
+if not available:
+    stop_without_checkpoints()
+show_evaluations()
+with errors_as_messages():
+    again = again_of(available)
+    show_answer(again)
+    show_missing(again[0])
+    show_tables(again[0])
+    st.subheader("Why figures differ", anchor="why")
+    st.markdown("\n".join(f"- {line}" for line in PROTOCOL_DIFFERENCES))
+    for figure in again[1]:
+        st.subheader(f"Figure {figure.printed.number}", anchor=f"figure-{figure.printed.number}")
+        show_figure(figure)
+        if not figure.whole:
+            show_retraining(f"figure-{figure.printed.number}", f"retrain-{figure.printed.number}")
+    st.subheader("What holds, and what does not", anchor="what-holds")
+    show_all(again[2])
+for item in broken:
+    st.warning(f"{item.name} is left out. {item.reason}", icon=":material/folder_off:")

@@ -1,0 +1,274 @@
+"""The attack lab's tabs about one image; each computes only while it is open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from dverge.charts import (
+    VERDICT_SIGNS,
+    budget_chart,
+    budget_frame,
+    course_chart,
+    course_frame,
+    loss_chart,
+    loss_frame,
+)
+from dverge.checkpoints import CheckpointInfo
+from dverge.data import CLASSES
+from dverge.evaluation import (
+    MIXTURE_WORDS,
+    Examination,
+    NoiseTest,
+    SmallestEps,
+    Verdict,
+    carried_over,
+    model_names,
+    noise_test,
+    smallest_eps,
+)
+from pages.widgets.attack_form import AttackChoice
+from pages.widgets.cards import CSS_CLASS, is_dark, show_figures, show_heading, show_pictures
+from pages.widgets.image_choice import ChosenImage, gallery
+from pages.widgets.lab_many import show_several, show_targets
+from pages.widgets.lab_view import LabView, perturbation_scale
+from pages.widgets.matrix import Cell, show_matrix
+from pages.widgets.messages import errors_as_messages
+from pages.widgets.resources import colour_of, load_ensemble
+
+PLAYING = "lab-playing"
+TICK = 0.6  # seconds a step while it plays
+DRAWS = 100
+
+
+def show_tabs(view: LabView) -> None:
+    """All tabs; the one that is open is drawn."""
+    contents: dict[str, Callable[[LabView], None]] = {
+        "Choose an image": lambda view: st.fragment(gallery)(list(view.infos)),
+        "Step by step": show_steps,
+        "Who is fooled": show_victims,
+        "Smallest eps": show_smallest,
+        "Beside noise": show_noise,
+        "Several images": show_several,
+        "Targets": show_targets,
+    }
+    tabs = st.tabs(list(contents), key="lab-tab", on_change="rerun", bind="query-params")
+    for tab, show in zip(tabs, contents.values(), strict=True):
+        if tab.open:
+            with tab, errors_as_messages():
+                show(view)
+
+
+def each_ensemble(view: LabView, show: Callable[[CheckpointInfo], None]) -> None:
+    """A card an ensemble, side by side; what goes wrong in one is said in it."""
+    columns = len(view.infos) if len(view.infos) < 4 else 2
+    with st.grid(columns, min_column_width=300):
+        for info in view.infos:
+            with st.container(border=True):
+                show_heading(info)
+                with errors_as_messages():
+                    show(info)
+
+
+def show_steps(view: LabView) -> None:
+    """The attack's iterates, to slide through or play."""
+    playing = st.session_state.get(PLAYING, False)
+    st.fragment(_steps, run_every=TICK if playing else None)(view, playing)
+
+
+def _steps(view: LabView, was_playing: bool) -> None:
+    last = view.choice.config.steps
+    _advance(last)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        playing = st.session_state.get(PLAYING, False)
+        st.button(
+            "Pause" if playing else "Play",
+            icon=":material/pause:" if playing else ":material/play_arrow:",
+            key="lab-play",
+            on_click=_toggle,
+            args=(last,),
+            width=110,
+            shortcut="P",
+        )
+        step = st.slider(
+            "Step",
+            0,
+            last,
+            key="lab-step",
+            help="0 is where the attack begins: the clean image, or a random point near it.",
+        )
+    if playing != was_playing:
+        st.rerun()  # the whole page: how often a fragment runs is set from outside
+    each_ensemble(view, lambda info: _show_step(view, info, step))
+
+
+def _toggle(last: int) -> None:
+    """Play from the start when at the end, else go on or pause."""
+    playing = st.session_state[PLAYING] = not st.session_state.get(PLAYING, False)
+    if playing and st.session_state.get("lab-step", last) >= last:
+        st.session_state["lab-step"] = 0
+
+
+def _advance(last: int) -> None:
+    """One step on while it plays; the end stops it. The slider stays within its range."""
+    step = min(st.session_state.get("lab-step", last), last)
+    if st.session_state.get(PLAYING, False):
+        step = min(step + 1, last)
+        st.session_state[PLAYING] = step < last
+    st.session_state["lab-step"] = step
+
+
+def _show_step(view: LabView, info: CheckpointInfo, step: int) -> None:
+    whole = view.outcome(info)
+    outcome, colour = whole.at(step), colour_of(info)
+    verdict = outcome.mixture
+    losses = loss_frame(whole)
+    st.markdown(
+        f"Step {step} of {len(losses) - 1}: {VERDICT_SIGNS[verdict]} {MIXTURE_WORDS[verdict]}, "
+        f"loss {losses['loss'][step]:.2f} nats."
+    )
+    show_pictures(outcome, perturbation_scale(whole))
+    left, right = st.columns(2)
+    left.altair_chart(
+        course_chart(course_frame(whole), colour, step),
+        key=f"course-{info.name}",
+        alt=f"Probability that each model of {info.name} gives the true class, by step",
+    )
+    right.altair_chart(
+        loss_chart(losses, colour, step),
+        key=f"loss-{info.name}",
+        alt=f"Loss of what is attacked of {info.name}, by step",
+    )
+    aim = "target" if whole.config.targeted else "true class"
+    st.caption(
+        "Thick: the mixture; thin: its submodels. The loss is the cross-entropy to the "
+        f"{aim} of what the attack follows."
+    )
+
+
+def show_victims(view: LabView) -> None:
+    """The attack on each model in turn, and what every model then says."""
+    each_ensemble(view, lambda info: _show_victims(view, info))
+    st.caption(
+        "Each row is an attack of its own, along the gradient of the row's model; the columns are "
+        "what the models then say, and how sure they are. ✓ the true class, ✕ fooled, ○ wrong "
+        "before the attack. One image is no rate: *Transfer* on the Robustness page counts many."
+    )
+    st.page_link(
+        "pages/robustness.py",
+        label="Transfer over many images",
+        icon=":material/shield:",
+        query_params={"robust-tabs": "Transfer"},
+    )
+
+
+def _show_victims(view: LabView, info: CheckpointInfo) -> None:
+    outcomes = view.by_victim(info)
+    fooled, possible = carried_over(outcomes)
+    if possible:
+        st.markdown(
+            f"**Attacks on one submodel turn {fooled} of {possible} right answers of the others.**"
+        )
+    names = model_names(len(info.card.members))
+    show_matrix("Attacked", "then says", names, names, [answer_cells(each) for each in outcomes])
+
+
+def answer_cells(outcome: Examination) -> list[Cell]:
+    """What each model says after an attack, a cell each."""
+    return [
+        Cell(
+            CSS_CLASS[verdict],
+            VERDICT_SIGNS[verdict],
+            CLASSES[int(said.argmax())],
+            100 * float(said.max()),
+        )
+        for verdict, said in zip(outcome.verdicts, outcome.after, strict=True)
+    ]
+
+
+def show_smallest(view: LabView) -> None:
+    """The smallest budget that fools each model, across ensembles."""
+    found: dict[str, list[SmallestEps]] = {}
+    for info in view.infos:
+        with errors_as_messages():
+            found[info.name] = _smallest(
+                info.digest, view.image.digest, info, view.image, view.choice
+            )
+    if not found:
+        return
+    norm = view.choice.config.norm
+    colours = {info.name: colour_of(info) for info in view.infos if info.name in found}
+    st.altair_chart(
+        budget_chart(budget_frame(found, norm), colours, norm, is_dark()),
+        key="smallest",
+        alt="The smallest eps that fools each model, across ensembles",
+    )
+    st.caption(
+        "Each model is attacked itself, with the chosen attack at budgets found by bisection. A "
+        "better attack may need less, so each bar is an upper bound of what the model withstands. "
+        f"{view.image.title.capitalize()}; one image is no rate."
+    )
+    show_figures(
+        [(models[-1].image, name, _smallest_caption(models[-1])) for name, models in found.items()]
+    )
+
+
+def _smallest_caption(mixture: SmallestEps) -> str:
+    if mixture.eps is None:
+        return "the mixture withstands all that was tried"
+    return "smallest change that fools the mixture" if mixture.eps else "wrong before the attack"
+
+
+@st.cache_data(max_entries=128, show_spinner="Searching for the smallest eps")
+def _smallest(
+    digest: str, image: str, _info: CheckpointInfo, _image: ChosenImage, choice: AttackChoice
+) -> list[SmallestEps]:
+    return smallest_eps(
+        load_ensemble(_info), _image.pixels, _image.label, choice.config, choice.target
+    )
+
+
+def show_noise(view: LabView) -> None:
+    """The attack beside random noise of its size."""
+    each_ensemble(view, lambda info: _show_noise(view, info))
+    st.caption(
+        f"{DRAWS} random perturbations (seed 0) of the same size as the attack's: for L∞ every "
+        "value moved by plus or minus it, for L2 Gaussian noise of that length. The picture is "
+        f"the first. {view.image.title.capitalize()}."
+    )
+
+
+def _show_noise(view: LabView, info: CheckpointInfo) -> None:
+    outcome = view.outcome(info)
+    found = _noise(info.digest, view.image.digest, info, view.choice, outcome)
+    attacked, noisy = (CLASSES[int(said[-1].argmax())] for said in (outcome.after, found.after))
+    if outcome.mixture is Verdict.WRONG_BEFORE:
+        st.markdown("**The mixture was wrong before anything was done to the image.**")
+    else:
+        does = "fools" if outcome.mixture is Verdict.FOOLED else "does not fool"
+        st.markdown(
+            f"**The attack {does} the mixture; noise of its size does in {found.fooled[-1]} of "
+            f"{found.draws} tries.**"
+        )
+    show_figures(
+        [
+            (outcome.clean, "Clean image", f"true class: {CLASSES[outcome.label]}"),
+            (outcome.adversarial, "Attacked", f"the mixture says: {attacked}"),
+            (found.image, "Random noise", f"the mixture says: {noisy}"),
+        ]
+    )
+    names = model_names(len(info.card.members))
+    right = outcome.before.argmax(1) == outcome.label
+    words = [
+        f"{name} {count} of {found.draws}" if ok else f"{name} was wrong before"
+        for name, count, ok in zip(names, found.fooled, right.tolist(), strict=True)
+    ]
+    st.caption(f"Fooled by noise: {', '.join(words)}.")
+
+
+@st.cache_data(max_entries=128, show_spinner=False)
+def _noise(
+    digest: str, image: str, _info: CheckpointInfo, choice: AttackChoice, _outcome: Examination
+) -> NoiseTest:
+    return noise_test(load_ensemble(_info), _outcome, DRAWS)
