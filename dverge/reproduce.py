@@ -15,7 +15,8 @@ from dverge.charts import figure_chart
 from dverge.charts.report_document import all_statements, report_markdown, report_values
 from dverge.checkpoints import CheckpointInfo
 from dverge.errors import CheckpointError, ConfigError, require_integer
-from dverge.evaluation import (
+from dverge.files import write_json
+from dverge.reproduction import (
     FigureAgain,
     Reproduction,
     Verification,
@@ -23,7 +24,6 @@ from dverge.evaluation import (
     reproduce_figures,
     verify,
 )
-from dverge.files import write_json
 from dverge.runs import RETRAINED
 
 DIFFERENT_EXIT = 1

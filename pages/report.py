@@ -21,19 +21,16 @@ from dverge.charts.report_document import (
 )
 from dverge.checkpoints import CheckpointInfo, read_history
 from dverge.data import Split, full_data_available, load
-from dverge.evaluation import (
-    MIXTURE_NAME,
+from dverge.evaluation import MIXTURE_NAME, Protocol, autoattack_available, results_stamp
+from dverge.reproduction import (
     FigureAgain,
-    Protocol,
     Reproduction,
     Statement,
     TableAgain,
-    autoattack_available,
     reproduce,
     reproduce_figures,
-    results_stamp,
 )
-from dverge.evaluation.trained import SETTINGS
+from dverge.reproduction.trained import SETTINGS
 from pages.widgets.measuring import offer, show_evaluations
 from pages.widgets.messages import errors_as_messages, stop_without_checkpoints
 from pages.widgets.navigation import enter_through_app

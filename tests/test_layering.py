@@ -27,10 +27,28 @@ ROOMS: dict[str, set[str]] = {
     "checkpoints": {"models", "errors", "files"},
     "training": {"attacks", "checkpoints"} | LOWER,
     "evaluation": {"attacks", "checkpoints"} | LOWER,
-    "runs": {"training", "evaluation", "checkpoints", "data", "devices", "errors", "files"},
-    "charts": {"attacks", "evaluation", "runs"} | LOWER,
+    "reproduction": {"evaluation", "checkpoints"} | LOWER,
+    "runs": {
+        "training",
+        "evaluation",
+        "reproduction",
+        "checkpoints",
+        "data",
+        "devices",
+        "errors",
+        "files",
+    },
+    "charts": {"attacks", "evaluation", "reproduction", "runs"} | LOWER,
 }
-ROOMS["reproduce"] = {"charts", "runs", "evaluation", "checkpoints", "errors", "files"}
+ROOMS["reproduce"] = {
+    "charts",
+    "runs",
+    "reproduction",
+    "evaluation",
+    "checkpoints",
+    "errors",
+    "files",
+}
 ROOMS["__main__"] = set(ROOMS) - {"__init__"}
 THREADS = {
     f"dverge.runs.{name}"

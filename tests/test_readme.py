@@ -11,7 +11,6 @@ from dverge import checkpoints
 from dverge.data import Split, full_data_available, load
 from dverge.evaluation import (
     MIXTURE_NAME,
-    REPORT_TABLES,
     Accuracy,
     EvaluationConfig,
     Protocol,
@@ -22,6 +21,7 @@ from dverge.evaluation import (
 )
 from dverge.evaluation.measurements import Batch
 from dverge.evaluation.tally import Tally
+from dverge.reproduction import REPORT_TABLES
 
 ROOT = Path(__file__).parents[1]
 NAME = "vanilla-3xconv-s0"

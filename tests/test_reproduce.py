@@ -15,18 +15,11 @@ from dverge.__main__ import main
 from dverge.charts.report_document import all_statements, report_markdown
 from dverge.data import ImageSet, Split, load
 from dverge.errors import CheckpointError
-from dverge.evaluation import (
-    Evaluation,
-    EvaluationConfig,
-    Protocol,
-    Verification,
-    reproduce,
-    reproduce_figures,
-    verify,
-)
+from dverge.evaluation import Evaluation, EvaluationConfig, Protocol
+from dverge.reproduction import Verification, reproduce, reproduce_figures, verify
 from dverge.runs import RETRAINED, RunFolder, execute
 from dverge.training import VanillaConfig
-from tests.evaluation.report_shelf import COLUMNS, epochs_of, measure, trained
+from tests.reproduction.report_shelf import COLUMNS, epochs_of, measure, trained
 from tests.runs.small import load_images
 
 Output = pytest.CaptureFixture[str]

@@ -18,7 +18,7 @@ from dverge.charts.curves import (
     run_curves,
 )
 from dverge.charts.style import ensemble_colour
-from dverge.evaluation import Curves, FigureAgain
+from dverge.reproduction import Curves, FigureAgain
 
 MARK = "#8A8F98"
 PANEL_HEIGHT = 320

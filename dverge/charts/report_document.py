@@ -8,11 +8,11 @@ from typing import Any
 
 from dverge.charts.reproduction import again_frame, cell_frame
 from dverge.charts.tables import to_latex, to_markdown
-from dverge.evaluation import (
+from dverge.evaluation import Protocol
+from dverge.reproduction import (
     FigureAgain,
     Finding,
     Outcome,
-    Protocol,
     Reproduction,
     Statement,
     TableAgain,

@@ -9,17 +9,9 @@ import altair as alt
 import pandas as pd
 
 from dverge.charts.style import METHOD_COLOURS
-from dverge.evaluation import (
-    AUTO_COLUMNS,
-    COLUMNS,
-    Line,
-    Protocol,
-    Reproduction,
-    Spread,
-    TableAgain,
-    attack_title,
-)
-from dverge.evaluation.trained import SETTINGS
+from dverge.evaluation import Protocol, attack_title
+from dverge.reproduction import AUTO_COLUMNS, COLUMNS, Line, Reproduction, Spread, TableAgain
+from dverge.reproduction.trained import SETTINGS
 
 NO_FIGURE = "–"
 MARK = "#8A8F98"

@@ -6,7 +6,7 @@ import altair as alt
 import streamlit as st
 
 from dverge.charts import figure_panels, trainings_panels
-from dverge.evaluation import FigureAgain
+from dverge.reproduction import FigureAgain
 from pages.widgets.report_say import show_some
 
 Chart = alt.Chart | alt.LayerChart

@@ -8,7 +8,7 @@ from html import escape
 import streamlit as st
 
 from dverge.charts.report_document import OUTCOME_TITLES, READING, UNDER, outcome_counts
-from dverge.evaluation import Finding, Judgement, Outcome, Statement, source_of
+from dverge.reproduction import Finding, Judgement, Outcome, Statement, source_of
 from pages.widgets.cards import is_dark
 
 MOST_IN_LINE = 2  # parts of a finding; more have a line each

@@ -8,7 +8,8 @@ from html import escape
 import streamlit as st
 
 from dverge.charts import METHOD_COLOURS, auto_columns, column_title
-from dverge.evaluation import COLUMNS, Line, Protocol, Spread, victim_title
+from dverge.evaluation import Protocol, victim_title
+from dverge.reproduction import COLUMNS, Line, Spread
 from pages.widgets.report_say import html
 
 SIGNS = {

@@ -19,8 +19,8 @@ from dverge.evaluation import (
     Standing,
     attack_title,
     headlines,
-    snapshot_epoch,
 )
+from dverge.reproduction import snapshot_epoch
 from pages.widgets.resources import colour_of, evaluations, results_of
 
 MOST_COMPARED = 6

@@ -19,16 +19,16 @@ from dverge.charts.report_document import (
     report_values,
     training_words,
 )
-from dverge.evaluation import (
+from dverge.evaluation import Protocol
+from dverge.reproduction import (
     FigureAgain,
     Outcome,
-    Protocol,
     Reproduction,
     Statement,
     reproduce,
     reproduce_figures,
 )
-from tests.evaluation.report_shelf import COLUMNS, measure, trained
+from tests.reproduction.report_shelf import COLUMNS, measure, trained
 
 ROOT = Path(__file__).parents[2]
 Again = tuple[Reproduction, list[FigureAgain], list[Statement]]

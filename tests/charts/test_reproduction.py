@@ -22,16 +22,15 @@ from dverge.charts import (
     figure_panels,
     trainings_panels,
 )
-from dverge.evaluation import (
+from dverge.evaluation import Protocol, wilson_interval
+from dverge.reproduction import (
     REPORT_TABLES,
     FigureAgain,
-    Protocol,
     Reproduction,
     reproduce,
     reproduce_figures,
-    wilson_interval,
 )
-from tests.evaluation.report_shelf import COLUMNS, epochs_of, measure, trained
+from tests.reproduction.report_shelf import COLUMNS, epochs_of, measure, trained
 
 REPORT_COUNTS = {c: [100 * i + j for j in range(4)] for i, c in enumerate(COLUMNS, 1)}
 STANDARD_COUNTS = {c: [50 * i + j for j in range(4)] for i, c in enumerate(COLUMNS, 1)}

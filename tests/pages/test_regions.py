@@ -6,8 +6,6 @@ import base64
 import io
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -125,26 +123,6 @@ def test_moving_the_reach_attacks_nothing_again(folders: Path) -> None:
         app.number_input(key="image").set_value(9).run()
         assert attacks.call_count == 3  # both ensembles on the plane of the first
     assert not app.exception and len(sentences(app)) == 2
-
-
-WATCHED = """
-import ast, sys
-class Watch:
-    def find_spec(self, name, path=None, target=None):
-        assert name != "torch" or "dverge" in sys.modules, "torch came first"
-sys.meta_path.insert(0, Watch())
-for node in ast.parse(open(sys.argv[1]).read()).body:
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        exec(compile(ast.Module([node], []), "page", "exec"))
-assert "torch" in sys.modules
-"""
-
-
-def test_the_library_is_loaded_before_torch() -> None:
-    """A server's first visit may be this script, and dverge says how torch's threads wait."""
-    command = [sys.executable, "-c", WATCHED, str(ROOT / "pages" / "regions.py")]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
 
 
 def test_a_link_holds_the_whole_view(folders: Path) -> None:

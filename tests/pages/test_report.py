@@ -14,19 +14,13 @@ from streamlit.testing.v1 import AppTest
 
 from dverge import checkpoints
 from dverge.charts.report_document import all_statements, outcome_counts
-from dverge.evaluation import (
-    Outcome,
-    Protocol,
-    Reproduction,
-    Statement,
-    reproduce,
-    reproduce_figures,
-)
+from dverge.evaluation import Protocol
+from dverge.reproduction import Outcome, Reproduction, Statement, reproduce, reproduce_figures
 from dverge.runs import RunSpec, RunState, RunView, Status
 from dverge.training import Method
 from pages.widgets import measuring, retrain, run_form
 from pages.widgets.resources import run_manager
-from tests.evaluation.report_shelf import COLUMNS, epochs_of, measure, trained
+from tests.reproduction.report_shelf import COLUMNS, epochs_of, measure, trained
 
 ROOT = Path(__file__).parents[2]
 VANILLA = "vanilla-3xconv-s0"

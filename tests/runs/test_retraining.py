@@ -11,7 +11,7 @@ from dverge import checkpoints
 from dverge.errors import CheckpointError, ConfigError
 from dverge.runs import RETRAINED, retraining, retraining_name
 from dverge.training import PRESETS, DvergeAdvtConfig, DvergeConfig, Method, VanillaConfig
-from tests.evaluation.report_shelf import trained
+from tests.reproduction.report_shelf import trained
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,20 +8,10 @@ import pytest
 import torch
 
 from dverge.data import Split
-from dverge.evaluation import (
-    Difference,
-    Finding,
-    Judgement,
-    Outcome,
-    Protocol,
-    Row,
-    Statement,
-    Subject,
-    difference,
-    source_of,
-)
+from dverge.evaluation import Difference, Protocol, Row, Subject, difference
 from dverge.evaluation.accuracy import accuracy_of
-from dverge.evaluation.checks import (
+from dverge.reproduction import Finding, Judgement, Outcome, Statement, source_of
+from dverge.reproduction.checks import (
     Check,
     agreed,
     every,
@@ -32,7 +22,7 @@ from dverge.evaluation.checks import (
     stable,
     ten_more,
 )
-from dverge.evaluation.statements import compare, finding
+from dverge.reproduction.statements import compare, finding
 
 
 @pytest.mark.parametrize(

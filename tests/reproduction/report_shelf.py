@@ -15,8 +15,8 @@ from dverge.evaluation import EvaluationConfig, Protocol, Subject
 from dverge.evaluation.accuracy import accuracy_of
 from dverge.evaluation.protocols import PLANS
 from dverge.evaluation.store import Finished, add_finished
-from dverge.evaluation.trained import SETTINGS
 from dverge.models import Ensemble, seeded_conv
+from dverge.reproduction.trained import SETTINGS
 from dverge.training import PRESETS, Method, StartedConfig
 
 N = 1000

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dverge.evaluation.checks import ABOUT, MARGIN, less, more, over_ten, stable, ten_more
 from dverge.evaluation.protocols import Protocol
-from dverge.evaluation.report_findings import (
+from dverge.reproduction.checks import ABOUT, MARGIN, less, more, over_ten, stable, ten_more
+from dverge.reproduction.findings import (
     LINF,
     about,
     against_best,
@@ -16,9 +16,9 @@ from dverge.evaluation.report_findings import (
     hidden_way,
     mixtures,
 )
-from dverge.evaluation.report_tables import COLUMNS
-from dverge.evaluation.reproduction import Reproduction
-from dverge.evaluation.statements import Statement, missing
+from dverge.reproduction.reproduction import Reproduction
+from dverge.reproduction.statements import Statement, missing
+from dverge.reproduction.tables import COLUMNS
 
 BOTH = (Protocol.REPORT, Protocol.STANDARD)
 ATTACKED = COLUMNS[1:]

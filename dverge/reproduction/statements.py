@@ -9,11 +9,11 @@ from typing import Any
 
 from dverge.data import Split
 from dverge.evaluation.accuracy import accuracy_of
-from dverge.evaluation.checks import Check, agreed, every
 from dverge.evaluation.comparison import Difference, difference
 from dverge.evaluation.naming import ATTACK_TITLES, attack_title, model_title, victim_title
 from dverge.evaluation.protocols import Protocol
 from dverge.evaluation.store import Row
+from dverge.reproduction.checks import Check, agreed, every
 
 
 class Judgement(enum.StrEnum):

@@ -15,8 +15,8 @@ from dverge.checkpoints import CheckpointInfo
 from dverge.data import Split
 from dverge.evaluation.accuracy import MIXTURE_NAME, Accuracy, headlines
 from dverge.evaluation.protocols import EPS, L2_EPS, PLANS, REPORT_EPS, Protocol
-from dverge.evaluation.report_tables import COLUMNS, MEMBERS, RECIPES
 from dverge.evaluation.store import Results, Row, Subject
+from dverge.reproduction.tables import COLUMNS, MEMBERS, RECIPES
 
 SNAPSHOT = re.compile(r".*-e(\d+)")
 AUTO_COLUMNS = ("aa-linf", "aa-l2")

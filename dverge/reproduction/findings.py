@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dverge.evaluation.accuracy import MIXTURE_NAME, models_of
-from dverge.evaluation.checks import ABOUT, CHANCE, Check, every, kept, more
 from dverge.evaluation.protocols import Protocol
-from dverge.evaluation.report_tables import COLUMNS, MEMBERS
-from dverge.evaluation.reproduction import TableAgain, pairs
-from dverge.evaluation.statements import (
+from dverge.evaluation.store import Row
+from dverge.reproduction.checks import ABOUT, CHANCE, Check, every, kept, more
+from dverge.reproduction.reproduction import TableAgain, pairs
+from dverge.reproduction.statements import (
     Compared,
     Finding,
     Judgement,
@@ -19,8 +19,8 @@ from dverge.evaluation.statements import (
     sentence,
     title_of,
 )
-from dverge.evaluation.store import Row
-from dverge.evaluation.trained import Trained
+from dverge.reproduction.tables import COLUMNS, MEMBERS
+from dverge.reproduction.trained import Trained
 
 SUBMODELS = models_of(MEMBERS)[:-1]
 LINF = ("fgsm", "pgd-linf")

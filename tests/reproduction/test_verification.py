@@ -14,9 +14,10 @@ from dverge.attacks import fgsm
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import ImageSet, Split, load
 from dverge.errors import CheckpointError, DataError
-from dverge.evaluation import PLANS, Evaluation, EvaluationConfig, Protocol, Verification, verify
+from dverge.evaluation import PLANS, Evaluation, EvaluationConfig, Protocol
 from dverge.evaluation.measurements import Clean, Gradient, Measurement
 from dverge.models import Ensemble, seeded_conv
+from dverge.reproduction import Verification, verify
 
 IMAGES = 40
 

@@ -8,18 +8,10 @@ import pytest
 
 from dverge import checkpoints
 from dverge.checkpoints import CheckpointInfo
-from dverge.evaluation import (
-    REPORT_TABLES,
-    Line,
-    Protocol,
-    Reproduction,
-    Spread,
-    TableAgain,
-    reproduce,
-    wilson_interval,
-)
-from dverge.evaluation.reproduction import pairs
-from tests.evaluation.report_shelf import COLUMNS, Counts, measure, trained
+from dverge.evaluation import Protocol, wilson_interval
+from dverge.reproduction import REPORT_TABLES, Line, Reproduction, Spread, TableAgain, reproduce
+from dverge.reproduction.reproduction import pairs
+from tests.reproduction.report_shelf import COLUMNS, Counts, measure, trained
 
 ROOT = Path(__file__).parents[2]
 PLAIN: Counts = dict.fromkeys(COLUMNS, (100, 200, 300, 400))

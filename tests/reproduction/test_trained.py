@@ -11,19 +11,13 @@ import pytest
 from dverge import checkpoints
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import Split
-from dverge.evaluation import (
-    REPORT_TABLES,
-    Protocol,
-    Trained,
-    all_results,
-    snapshot_epoch,
-    trained_as,
-)
-from dverge.evaluation.report_tables import RECIPES
-from dverge.evaluation.trained import Images, most_measured
+from dverge.evaluation import Protocol, all_results
 from dverge.models import Ensemble, seeded_conv
+from dverge.reproduction import REPORT_TABLES, Trained, snapshot_epoch, trained_as
+from dverge.reproduction.tables import RECIPES
+from dverge.reproduction.trained import Images, most_measured
 from dverge.training import PRESETS, Method
-from tests.evaluation.report_shelf import measure, trained
+from tests.reproduction.report_shelf import measure, trained
 
 ROOT = Path(__file__).parents[2]
 FREE = {"epochs", "seed", "device", "snapshot_every", "start", "start_digest"}

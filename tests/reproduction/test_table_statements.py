@@ -10,16 +10,10 @@ import pytest
 
 from dverge import checkpoints
 from dverge.checkpoints import CheckpointInfo
-from dverge.evaluation import (
-    Judgement,
-    Outcome,
-    Protocol,
-    Statement,
-    report_statements,
-    reproduce,
-)
+from dverge.evaluation import Protocol
 from dverge.evaluation.store import FOLDER
-from tests.evaluation.report_shelf import measure, trained
+from dverge.reproduction import Judgement, Outcome, Statement, report_statements, reproduce
+from tests.reproduction.report_shelf import measure, trained
 
 ROOT = Path(__file__).parents[2]
 REPORT, STANDARD = Protocol.REPORT, Protocol.STANDARD

@@ -9,9 +9,9 @@ from dverge.checkpoints import CheckpointInfo
 from dverge.evaluation.accuracy import MIXTURE_NAME, models_of
 from dverge.evaluation.naming import model_title
 from dverge.evaluation.protocols import Protocol
-from dverge.evaluation.report_tables import COLUMNS, MEMBERS, RECIPES, REPORT_TABLES, ReportTable
 from dverge.evaluation.store import Results, Row, all_results
-from dverge.evaluation.trained import (
+from dverge.reproduction.tables import COLUMNS, MEMBERS, RECIPES, REPORT_TABLES, ReportTable
+from dverge.reproduction.trained import (
     SETTINGS,
     Images,
     Trained,

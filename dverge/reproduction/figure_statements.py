@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from dverge.evaluation.checks import agreed, every
-from dverge.evaluation.learning import Curves, LearningCurve
-from dverge.evaluation.statements import Finding, Judgement, Statement, missing, signed
+from dverge.reproduction.checks import agreed, every
+from dverge.reproduction.learning import Curves, LearningCurve
+from dverge.reproduction.statements import Finding, Judgement, Statement, missing, signed
 
 OVERFITS_AT, STALLS_AT = 30, 40  # epochs, as the report has it
 AROUND = 10  # epochs within which a turn is around another

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dverge.checkpoints import CheckpointInfo, read_history
-from dverge.evaluation.figure_statements import OVERFITS_AT, STALLS_AT, figure_statements
-from dverge.evaluation.learning import Curves, History
-from dverge.evaluation.statements import Statement
-from dverge.evaluation.trained import trained_as
+from dverge.reproduction.figure_statements import OVERFITS_AT, STALLS_AT, figure_statements
+from dverge.reproduction.learning import Curves, History
+from dverge.reproduction.statements import Statement
+from dverge.reproduction.trained import trained_as
 
 ReadHistory = Callable[[CheckpointInfo], History]
 

@@ -10,9 +10,9 @@ import pytest
 
 from dverge import checkpoints
 from dverge.errors import CheckpointError
-from dverge.evaluation import FigureAgain, Judgement, reproduce_figures
-from dverge.evaluation.learning import LearningCurve
-from tests.evaluation.report_shelf import epochs_of, trained
+from dverge.reproduction import FigureAgain, Judgement, reproduce_figures
+from dverge.reproduction.learning import LearningCurve
+from tests.reproduction.report_shelf import epochs_of, trained
 
 ROOT = Path(__file__).parents[2]
 YES, NO, OPEN = Judgement.HOLDS, Judgement.FAILS, Judgement.OPEN
