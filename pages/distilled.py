@@ -8,7 +8,8 @@ from dverge.attacks import AttackConfig
 from dverge.checkpoints import CheckpointInfo
 from dverge.evaluation import Distilled, Pairs, distilled, one_pair
 from pages.widgets.distilled_view import show_pair
-from pages.widgets.messages import errors_as_messages, stop_without_checkpoints
+from pages.widgets.ensemble_choice import choose_ensembles
+from pages.widgets.messages import errors_as_messages, show_left_out, stop_without_checkpoints
 from pages.widgets.navigation import enter_through_app
 from pages.widgets.overlap_section import show_overlap
 from pages.widgets.pair_form import (
@@ -19,27 +20,10 @@ from pages.widgets.pair_form import (
     pair_gallery,
 )
 from pages.widgets.pair_view import settings
-from pages.widgets.resources import all_checkpoints, data_in_use, load_fast, most_accurate
+from pages.widgets.resources import all_checkpoints, data_in_use, load_fast
 
 MOST_BESIDE = 2
 COMPARED = ("vanilla", "dverge")  # the methods whose difference is the point
-
-
-def choose_ensembles(available: list[CheckpointInfo]) -> list[CheckpointInfo]:
-    """The checkpoints to compare, by name in the page's address."""
-    by_name = {info.name: info for info in available}
-    kinds = [[info for info in available if info.card.method == method] for method in COMPARED]
-    first = [most_accurate(kind) for kind in kinds if kind] or [most_accurate(available)]
-    names = st.multiselect(
-        "Ensembles",
-        list(by_name),
-        default=[info.name for info in first],
-        max_selections=MOST_BESIDE,
-        key="ensembles",
-        bind="query-params",
-        help=f"Up to {MOST_BESIDE}, side by side.",
-    )
-    return [by_name[name] for name in names]
 
 
 @st.cache_data(max_entries=24, show_spinner=False)  # a spinner would move the pictures
@@ -78,7 +62,7 @@ if not available:
 
 with st.sidebar:
     source, target = choose_ends()
-    chosen = choose_ensembles(available)
+    chosen = choose_ensembles(available, COMPARED, MOST_BESIDE, "side by side")
     config = None
     with errors_as_messages():
         config = distillation_form()
@@ -92,5 +76,4 @@ with answer:
 
 st.subheader("Choose an image", anchor=False)
 st.fragment(pair_gallery)(chosen)
-for item in broken:
-    st.warning(f"{item.name} is left out. {item.reason}", icon=":material/folder_off:")
+show_left_out(broken)

@@ -11,7 +11,7 @@ from dverge.devices import describe_device, resolve_device
 from dverge.evaluation import Examination, Verdict, examine
 from pages.widgets.cards import show_answers, show_heading, show_pictures, show_verdict
 from pages.widgets.data_status import show_data_status
-from pages.widgets.messages import errors_as_messages
+from pages.widgets.messages import errors_as_messages, show_left_out
 from pages.widgets.navigation import enter_through_app
 from pages.widgets.resources import (
     all_checkpoints,
@@ -124,5 +124,4 @@ with left, errors_as_messages():
         )
 with right, errors_as_messages():
     show_machine(available)
-for item in broken:
-    st.warning(f"{item.name} is left out. {item.reason}", icon=":material/folder_off:")
+show_left_out(broken)

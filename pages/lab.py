@@ -14,13 +14,14 @@ from dverge.data import CLASSES, Split, load
 from dverge.evaluation import Examination, model_names, snippet
 from pages.widgets.attack_form import attack_form
 from pages.widgets.cards import show_answers, show_pictures, show_verdict
+from pages.widgets.ensemble_choice import choose_ensembles
 from pages.widgets.image_choice import choose_image
-from pages.widgets.lab_tabs import each_ensemble, show_tabs
+from pages.widgets.lab_tabs import each_ensemble, show_lab_tabs
 from pages.widgets.lab_view import DEFAULT_SCALE, SCALES, LabView, describe, perturbation_scale
 from pages.widgets.links import attack_query, show_link
-from pages.widgets.messages import errors_as_messages, stop_without_checkpoints
+from pages.widgets.messages import errors_as_messages, show_left_out, stop_without_checkpoints
 from pages.widgets.navigation import enter_through_app
-from pages.widgets.resources import all_checkpoints, best_of_each, colour_of, data_in_use
+from pages.widgets.resources import all_checkpoints, colour_of, data_in_use
 
 MOST_SIDE_BY_SIDE = 4
 COMPARED = ("vanilla", "dverge", "dverge-advt")  # methods shown at first
@@ -29,21 +30,6 @@ DOWNLOAD_HELP = {
     "JSON": "All settings, the seed, the checkpoint's digest and every probability.",
     "CSV": "Every probability before and after, a line a model and class.",
 }
-
-
-def choose_ensembles(available: list[CheckpointInfo]) -> list[CheckpointInfo]:
-    """The checkpoints to compare, by name in the page's address."""
-    by_name = {info.name: info for info in available}
-    names = st.multiselect(
-        "Ensembles",
-        list(by_name),
-        default=[info.name for info in best_of_each(available, COMPARED)],
-        max_selections=MOST_SIDE_BY_SIDE,
-        key="ensembles",
-        bind="query-params",
-        help=f"Up to {MOST_SIDE_BY_SIDE}, side by side; each is attacked for itself.",
-    )
-    return [by_name[name] for name in names]
 
 
 def show_ensemble(view: LabView, info: CheckpointInfo) -> None:
@@ -144,7 +130,9 @@ if not available:
 
 with st.sidebar:
     image = choose_image()
-    chosen = choose_ensembles(available)
+    chosen = choose_ensembles(
+        available, COMPARED, MOST_SIDE_BY_SIDE, "side by side; each is attacked for itself"
+    )
     most_members = max((len(info.card.members) for info in chosen), default=3)
     choice = None
     with errors_as_messages():
@@ -172,7 +160,6 @@ with answer:
             show_link(
                 "regions", "See this as decision regions", attack_query(choice, image.number, names)
             )
-        show_tabs(view)
+        show_lab_tabs(view)
 
-for item in broken:
-    st.warning(f"{item.name} is left out. {item.reason}", icon=":material/folder_off:")
+show_left_out(broken)

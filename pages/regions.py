@@ -12,31 +12,17 @@ from dverge.data import CLASSES
 from dverge.evaluation import Plane, Regions, attack_plane, regions_on
 from pages.widgets.attack_form import AttackChoice, attack_form
 from pages.widgets.cards import show_heading
+from pages.widgets.ensemble_choice import choose_ensembles
 from pages.widgets.image_choice import ChosenImage, choose_image, gallery
 from pages.widgets.links import attack_query, show_link
-from pages.widgets.messages import errors_as_messages, stop_without_checkpoints
+from pages.widgets.messages import errors_as_messages, show_left_out, stop_without_checkpoints
 from pages.widgets.navigation import enter_through_app
 from pages.widgets.region_cards import show_maps, show_more
 from pages.widgets.region_form import RegionChoice, region_form
-from pages.widgets.resources import all_checkpoints, best_of_each, data_in_use, load_fast
+from pages.widgets.resources import all_checkpoints, data_in_use, load_fast
 
 MOST_BESIDE = 2
 FIGURE_1 = ("vanilla", "dverge")  # the methods that the paper's figure compares
-
-
-def choose_ensembles(available: list[CheckpointInfo]) -> list[CheckpointInfo]:
-    """The checkpoints to compare, by name in the page's address."""
-    by_name = {info.name: info for info in available}
-    names = st.multiselect(
-        "Ensembles",
-        list(by_name),
-        default=[info.name for info in best_of_each(available, FIGURE_1)],
-        max_selections=MOST_BESIDE,
-        key="ensembles",
-        bind="query-params",
-        help=f"Up to {MOST_BESIDE}, one above the other.",
-    )
-    return [by_name[name] for name in names]
 
 
 # No spinners: they would move the maps. What is asked of the plane changes more often than it.
@@ -149,7 +135,7 @@ if not available:
 
 with st.sidebar:
     image = choose_image()
-    chosen = choose_ensembles(available)
+    chosen = choose_ensembles(available, FIGURE_1, MOST_BESIDE, "one above the other")
     choice = None
     with errors_as_messages():
         choice = attack_form(max((len(info.card.members) for info in chosen), default=3))
@@ -163,5 +149,4 @@ with answer:
 
 st.subheader("Choose an image", anchor=False)
 st.fragment(gallery)(chosen)
-for item in broken:
-    st.warning(f"{item.name} is left out. {item.reason}", icon=":material/folder_off:")
+show_left_out(broken)

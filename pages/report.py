@@ -32,7 +32,7 @@ from dverge.reproduction import (
 )
 from dverge.reproduction.trained import SETTINGS
 from pages.widgets.measuring import offer, show_evaluations
-from pages.widgets.messages import errors_as_messages, stop_without_checkpoints
+from pages.widgets.messages import errors_as_messages, show_left_out, stop_without_checkpoints
 from pages.widgets.navigation import enter_through_app
 from pages.widgets.report_figures import show_figure
 from pages.widgets.report_say import show_all
@@ -213,5 +213,4 @@ with errors_as_messages():
             show_retraining(f"figure-{figure.printed.number}", f"retrain-{figure.printed.number}")
     st.subheader("What holds, and what does not", anchor="what-holds")
     show_all(again[2])
-for item in broken:
-    st.warning(f"{item.name} is left out. {item.reason}", icon=":material/folder_off:")
+show_left_out(broken)

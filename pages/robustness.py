@@ -7,10 +7,10 @@ import streamlit as st
 from dverge.charts import standing_chart, standing_frame
 from dverge.evaluation import MIXTURE_NAME, Protocol, Standing, claims
 from pages.widgets.measuring import measure_form, offer, show_evaluations
-from pages.widgets.messages import errors_as_messages, stop_without_checkpoints
+from pages.widgets.messages import errors_as_messages, show_left_out, stop_without_checkpoints
 from pages.widgets.navigation import enter_through_app
 from pages.widgets.resources import all_checkpoints
-from pages.widgets.robustness_tabs import show_tabs
+from pages.widgets.robustness_tabs import show_robustness_tabs
 from pages.widgets.robustness_view import View, choose_view
 
 
@@ -73,10 +73,9 @@ with errors_as_messages():
         st.stop()
     show_summary(view)
     offer(view.infos, Protocol.STANDARD, view.images, "Robustness under the standard protocol")
-    show_tabs(view)
+    show_robustness_tabs(view)
 section = st.expander("Measure", icon=":material/speed:", on_change="rerun", key="measure-section")
 if section.open:
     with section:
         measure_form(view.infos)
-for item in broken:
-    st.warning(f"{item.name} is left out. {item.reason}", icon=":material/folder_off:")
+show_left_out(broken)

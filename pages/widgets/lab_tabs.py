@@ -36,13 +36,14 @@ from pages.widgets.lab_view import LabView, perturbation_scale
 from pages.widgets.matrix import Cell, show_matrix
 from pages.widgets.messages import errors_as_messages
 from pages.widgets.resources import colour_of, load_ensemble
+from pages.widgets.tabs import show_tabs
 
 PLAYING = "lab-playing"
 TICK = 0.6  # seconds a step while it plays
 DRAWS = 100
 
 
-def show_tabs(view: LabView) -> None:
+def show_lab_tabs(view: LabView) -> None:
     """All tabs; the one that is open is drawn."""
     contents: dict[str, Callable[[LabView], None]] = {
         "Choose an image": lambda view: st.fragment(gallery)(list(view.infos)),
@@ -53,11 +54,7 @@ def show_tabs(view: LabView) -> None:
         "Several images": show_several,
         "Targets": show_targets,
     }
-    tabs = st.tabs(list(contents), key="lab-tab", on_change="rerun", bind="query-params")
-    for tab, show in zip(tabs, contents.values(), strict=True):
-        if tab.open:
-            with tab, errors_as_messages():
-                show(view)
+    show_tabs(contents, "lab-tab", view)
 
 
 def each_ensemble(view: LabView, show: Callable[[CheckpointInfo], None]) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 import streamlit as st
 
+from dverge.checkpoints import BrokenCheckpoint
 from dverge.errors import DvergeError
 
 log = logging.getLogger("dverge.pages")
@@ -37,6 +38,12 @@ def show_error(error: DvergeError) -> None:
     """An expected error, whose text says what is wrong and what to do."""
     text = str(error)
     st.error(text[:1].upper() + text[1:], icon=":material/error:")
+
+
+def show_left_out(broken: Sequence[BrokenCheckpoint]) -> None:
+    """Say which folders are no usable checkpoints, and why."""
+    for item in broken:
+        st.warning(f"{item.name} is left out. {item.reason}", icon=":material/folder_off:")
 
 
 def stop_without_checkpoints() -> NoReturn:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import streamlit as st
@@ -65,15 +64,6 @@ def most_accurate(available: list[CheckpointInfo]) -> CheckpointInfo:
         return next((row["accuracy"] for row in clean), 0.0)
 
     return max(available, key=stated)
-
-
-def best_of_each(available: list[CheckpointInfo], methods: Sequence[str]) -> list[CheckpointInfo]:
-    """The checkpoint of each method that states the best clean mixture, in the methods' order.
-
-    If there is none of any, the most accurate one of all.
-    """
-    kinds = [[info for info in available if info.card.method == method] for method in methods]
-    return [most_accurate(kind) for kind in kinds if kind] or [most_accurate(available)]
 
 
 def load_ensemble(info: CheckpointInfo) -> Ensemble:

@@ -22,7 +22,6 @@ from dverge.evaluation import (
     sanity_checks,
 )
 from pages.widgets.measuring import PROTOCOL_TITLES, offer
-from pages.widgets.messages import errors_as_messages
 from pages.widgets.pair_tabs import show_diversity, show_transfer
 from pages.widgets.robustness_view import (
     ImageChoice,
@@ -32,6 +31,7 @@ from pages.widgets.robustness_view import (
     title_of,
     usual_images,
 )
+from pages.widgets.tabs import show_tabs
 
 SIGNAL_LOOKS = {
     Signal.FINE: ("green", ":material/check_circle:"),
@@ -40,7 +40,7 @@ SIGNAL_LOOKS = {
 }
 
 
-def show_tabs(view: View) -> None:
+def show_robustness_tabs(view: View) -> None:
     """All tabs; the one that is open is drawn."""
     contents = {
         "All figures": show_table,
@@ -49,11 +49,7 @@ def show_tabs(view: View) -> None:
         "Diversity": show_diversity,
         "Sanity": show_sanity,
     }
-    tabs = st.tabs(list(contents), key="robust-tabs", on_change="rerun", bind="query-params")
-    for tab, show in zip(tabs, contents.values(), strict=True):
-        if tab.open:
-            with tab, errors_as_messages():
-                show(view)
+    show_tabs(contents, "robust-tabs", view)
 
 
 def show_table(view: View) -> None:
