@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
 import pandas as pd
 import streamlit as st
 
-from dverge.charts import class_chart, class_frame, perturbation_image, side_by_side
+from dverge.charts import class_chart, class_frame
 from dverge.checkpoints import CheckpointInfo
-from dverge.data import CLASSES, Split, load
+from dverge.data import Split, load
 from dverge.evaluation import Examination, model_names, snippet
 from pages.widgets.attack_form import attack_form
 from pages.widgets.cards import show_answers, show_pictures, show_verdict
+from pages.widgets.downloads import offer_files
 from pages.widgets.ensemble_choice import choose_ensembles
 from pages.widgets.image_choice import choose_image
-from pages.widgets.lab_tabs import each_ensemble, show_lab_tabs
-from pages.widgets.lab_view import DEFAULT_SCALE, SCALES, LabView, describe, perturbation_scale
+from pages.widgets.lab_tabs import show_lab_tabs
+from pages.widgets.lab_view import (
+    DEFAULT_SCALE,
+    SCALES,
+    LabView,
+    each_ensemble,
+    perturbation_scale,
+    picture_sheet,
+)
 from pages.widgets.links import attack_query, show_link
 from pages.widgets.messages import errors_as_messages, show_left_out, stop_without_checkpoints
 from pages.widgets.navigation import enter_through_app
@@ -25,11 +32,6 @@ from pages.widgets.resources import all_checkpoints, colour_of, data_in_use
 
 MOST_SIDE_BY_SIDE = 4
 COMPARED = ("vanilla", "dverge", "dverge-advt")  # methods shown at first
-DOWNLOAD_HELP = {
-    "PNG": "The three pictures, enlarged, with their settings.",
-    "JSON": "All settings, the seed, the checkpoint's digest and every probability.",
-    "CSV": "Every probability before and after, a line a model and class.",
-}
 
 
 def show_ensemble(view: LabView, info: CheckpointInfo) -> None:
@@ -62,39 +64,28 @@ def show_classes(outcome: Examination, info: CheckpointInfo) -> None:
 
 def show_downloads(outcome: Examination, info: CheckpointInfo, view: LabView) -> None:
     """The pictures as PNG, everything about the view as JSON or CSV, and the code of it."""
-    stem = f"{info.name}-{view.image.file_name}"
-    kinds: dict[str, tuple[Callable[[], str | bytes], str, str]] = {
-        "PNG": (lambda: picture_sheet(outcome, info, view), "image/png", ":material/image:"),
-        "JSON": (lambda: record(outcome, info, view), "application/json", ":material/data_object:"),
-        "CSV": (lambda: answer_table(outcome), "text/csv", ":material/table:"),
-    }
     with st.container(horizontal=True, gap="small"):
-        for kind, (data, mime, icon) in kinds.items():
-            st.download_button(
-                kind,
-                data,
-                f"{stem}.{kind.lower()}",
-                mime,
-                icon=icon,
-                key=f"{kind.lower()}-{info.name}",
-                on_click="ignore",
-                type="tertiary",
-                help=DOWNLOAD_HELP[kind],
-            )
+        offer_files(
+            f"{info.name}-{view.image.file_name}",
+            {
+                "PNG": (
+                    lambda: picture_sheet(outcome, info, view.image),
+                    "The three pictures, enlarged, with their settings.",
+                ),
+                "JSON": (
+                    lambda: record(outcome, info, view),
+                    "All settings, the seed, the checkpoint's digest and every probability.",
+                ),
+                "CSV": (
+                    lambda: answer_table(outcome),
+                    "Every probability before and after, a line a model and class.",
+                ),
+            },
+            info.name,
+        )
         with st.popover("Code", type="tertiary", icon=":material/code:", key=f"code-{info.name}"):
             st.caption("This computes the same with the library, from the repository's folder.")
             st.code(code_of(outcome, info, view), language="python")
-
-
-def picture_sheet(outcome: Examination, info: CheckpointInfo, view: LabView) -> bytes:
-    delta = outcome.adversarial - outcome.clean
-    says, scale = CLASSES[int(outcome.after[-1].argmax())], perturbation_scale(outcome)
-    pictures = [
-        (f"clean: {CLASSES[outcome.label]}", outcome.clean),
-        (f"perturbation, ends ±{255 * scale:g}/255", perturbation_image(delta, scale)),
-        (f"adversarial: {says}", outcome.adversarial),
-    ]
-    return side_by_side(pictures, f"{info.name}, {view.image.title}, {describe(outcome)}")
 
 
 def record(outcome: Examination, info: CheckpointInfo, view: LabView) -> str:

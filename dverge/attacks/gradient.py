@@ -32,6 +32,11 @@ class Trace:
     objective: Tensor
     probabilities: Tensor
 
+    def end(self) -> Trace:
+        """The last iterate alone, in memory of its own."""
+        last = (self.images[-1:], self.objective[-1:], self.probabilities[-1:])
+        return Trace(*(each.clone() for each in last))
+
 
 @dataclass(frozen=True)
 class AttackResult:

@@ -80,6 +80,10 @@ class Examination:
             verdicts=_judged(self.label, self.before, after),
         )
 
+    def without_course(self) -> Examination:
+        """The same outcome, small to keep: of the course there is the end alone."""
+        return replace(self, course=self.course.end())
+
     def sizes(self) -> dict[str, float]:
         """Largest and Euclidean length of the perturbation."""
         delta = (self.adversarial - self.clean).flatten()

@@ -27,7 +27,7 @@ from dverge.evaluation import (
 from dverge.runs import Task
 from pages.widgets.cards import is_dark, show_heading
 from pages.widgets.image_choice import ChosenImage, numbered_image
-from pages.widgets.lab_view import LabView, outcome_of
+from pages.widgets.lab_view import LabView, end_of
 from pages.widgets.resources import gallery_images, load_fast
 
 MOST_IMAGES = 32
@@ -134,8 +134,7 @@ def _add(image: ChosenImage) -> None:
 def _outcomes(view: LabView, images: Sequence[ChosenImage]) -> dict[str, list[Examination]]:
     with st.spinner("Attacking the images"):
         return {
-            info.name: [outcome_of(info, image, view.choice) for image in images]
-            for info in view.infos
+            info.name: [end_of(info, image, view.choice) for image in images] for info in view.infos
         }
 
 

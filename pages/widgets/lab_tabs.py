@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pandas as pd
 import streamlit as st
 
 from dverge.charts import (
     VERDICT_SIGNS,
     budget_chart,
     budget_frame,
-    course_chart,
-    course_frame,
-    loss_chart,
-    loss_frame,
+    side_by_side,
 )
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import CLASSES
 from dverge.evaluation import (
-    MIXTURE_WORDS,
     Examination,
     NoiseTest,
     SmallestEps,
@@ -29,17 +26,17 @@ from dverge.evaluation import (
     smallest_eps,
 )
 from pages.widgets.attack_form import AttackChoice
-from pages.widgets.cards import CSS_CLASS, is_dark, show_figures, show_heading, show_pictures
+from pages.widgets.cards import CSS_CLASS, is_dark, show_figures
+from pages.widgets.downloads import offer_files
 from pages.widgets.image_choice import ChosenImage, gallery
 from pages.widgets.lab_many import show_several, show_targets
-from pages.widgets.lab_view import LabView, perturbation_scale
+from pages.widgets.lab_steps import show_steps
+from pages.widgets.lab_view import LabView, describe, each_ensemble
 from pages.widgets.matrix import Cell, show_matrix
 from pages.widgets.messages import errors_as_messages
 from pages.widgets.resources import colour_of, load_ensemble
 from pages.widgets.tabs import show_tabs
 
-PLAYING = "lab-playing"
-TICK = 0.6  # seconds a step while it plays
 DRAWS = 100
 
 
@@ -55,93 +52,6 @@ def show_lab_tabs(view: LabView) -> None:
         "Targets": show_targets,
     }
     show_tabs(contents, "lab-tab", view)
-
-
-def each_ensemble(view: LabView, show: Callable[[CheckpointInfo], None]) -> None:
-    """A card an ensemble, side by side; what goes wrong in one is said in it."""
-    columns = len(view.infos) if len(view.infos) < 4 else 2
-    with st.grid(columns, min_column_width=300):
-        for info in view.infos:
-            with st.container(border=True):
-                show_heading(info)
-                with errors_as_messages():
-                    show(info)
-
-
-def show_steps(view: LabView) -> None:
-    """The attack's iterates, to slide through or play."""
-    playing = st.session_state.get(PLAYING, False)
-    st.fragment(_steps, run_every=TICK if playing else None)(view, playing)
-
-
-def _steps(view: LabView, was_playing: bool) -> None:
-    last = view.choice.config.steps
-    _advance(last)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        playing = st.session_state.get(PLAYING, False)
-        st.button(
-            "Pause" if playing else "Play",
-            icon=":material/pause:" if playing else ":material/play_arrow:",
-            key="lab-play",
-            on_click=_toggle,
-            args=(last,),
-            width=110,
-            shortcut="P",
-        )
-        step = st.slider(
-            "Step",
-            0,
-            last,
-            key="lab-step",
-            help="0 is where the attack begins: the clean image, or a random point near it.",
-        )
-    if playing != was_playing:
-        st.rerun()  # the whole page: how often a fragment runs is set from outside
-    each_ensemble(view, lambda info: _show_step(view, info, step))
-
-
-def _toggle(last: int) -> None:
-    """Play from the start when at the end, else go on or pause."""
-    playing = st.session_state[PLAYING] = not st.session_state.get(PLAYING, False)
-    if playing and st.session_state.get("lab-step", last) >= last:
-        st.session_state["lab-step"] = 0
-
-
-def _advance(last: int) -> None:
-    """One step on while it plays; the end stops it. The slider stays within its range."""
-    step = min(st.session_state.get("lab-step", last), last)
-    if st.session_state.get(PLAYING, False):
-        step = min(step + 1, last)
-        st.session_state[PLAYING] = step < last
-    st.session_state["lab-step"] = step
-
-
-def _show_step(view: LabView, info: CheckpointInfo, step: int) -> None:
-    whole = view.outcome(info)
-    outcome, colour = whole.at(step), colour_of(info)
-    verdict = outcome.mixture
-    losses = loss_frame(whole)
-    st.markdown(
-        f"Step {step} of {len(losses) - 1}: {VERDICT_SIGNS[verdict]} {MIXTURE_WORDS[verdict]}, "
-        f"loss {losses['loss'][step]:.2f} nats."
-    )
-    show_pictures(outcome, perturbation_scale(whole))
-    left, right = st.columns(2)
-    left.altair_chart(
-        course_chart(course_frame(whole), colour, step),
-        key=f"course-{info.name}",
-        alt=f"Probability that each model of {info.name} gives the true class, by step",
-    )
-    right.altair_chart(
-        loss_chart(losses, colour, step),
-        key=f"loss-{info.name}",
-        alt=f"Loss of what is attacked of {info.name}, by step",
-    )
-    aim = "target" if whole.config.targeted else "true class"
-    st.caption(
-        "Thick: the mixture; thin: its submodels. The loss is the cross-entropy to the "
-        f"{aim} of what the attack follows."
-    )
 
 
 def show_victims(view: LabView) -> None:
@@ -168,7 +78,13 @@ def _show_victims(view: LabView, info: CheckpointInfo) -> None:
             f"**Attacks on one submodel turn {fooled} of {possible} right answers of the others.**"
         )
     names = model_names(len(info.card.members))
-    show_matrix("Attacked", "then says", names, names, [answer_cells(each) for each in outcomes])
+    cells = [answer_cells(each) for each in outcomes]
+    show_matrix("Attacked", "then says", names, names, cells)
+    offer_files(
+        f"{info.name}-{view.image.file_name}-who-is-fooled",
+        {"CSV": (lambda: cell_table(names, cells), "A line a cell of the matrix.")},
+        f"victims-{info.name}",
+    )
 
 
 def answer_cells(outcome: Examination) -> list[Cell]:
@@ -184,6 +100,17 @@ def answer_cells(outcome: Examination) -> list[Cell]:
     ]
 
 
+def cell_table(names: list[str], cells: list[list[Cell]]) -> str:
+    """A line a cell, as CSV: who was attacked, who answers, what, how surely, and the sign."""
+    rows = [
+        (attacked, model, cell.text, round(cell.percent, 2), cell.kind)
+        for attacked, line in zip(names, cells, strict=True)
+        for model, cell in zip(names, line, strict=True)
+    ]
+    columns = ["attacked", "model", "says", "per cent", "outcome"]
+    return pd.DataFrame(rows, columns=columns).to_csv(index=False)
+
+
 def show_smallest(view: LabView) -> None:
     """The smallest budget that fools each model, across ensembles."""
     found: dict[str, list[SmallestEps]] = {}
@@ -196,8 +123,9 @@ def show_smallest(view: LabView) -> None:
         return
     norm = view.choice.config.norm
     colours = {info.name: colour_of(info) for info in view.infos if info.name in found}
+    frame = budget_frame(found, norm)
     st.altair_chart(
-        budget_chart(budget_frame(found, norm), colours, norm, is_dark()),
+        budget_chart(frame, colours, norm, is_dark()),
         key="smallest",
         alt="The smallest eps that fools each model, across ensembles",
     )
@@ -208,6 +136,11 @@ def show_smallest(view: LabView) -> None:
     )
     show_figures(
         [(models[-1].image, name, _smallest_caption(models[-1])) for name, models in found.items()]
+    )
+    offer_files(
+        f"smallest-eps-{view.image.file_name}",
+        {"CSV": (lambda: frame.to_csv(index=False), "A line a bar; eps of 255 for L∞.")},
+        "smallest",
     )
 
 
@@ -248,13 +181,12 @@ def _show_noise(view: LabView, info: CheckpointInfo) -> None:
             f"**The attack {does} the mixture; noise of its size does in {found.fooled[-1]} of "
             f"{found.draws} tries.**"
         )
-    show_figures(
-        [
-            (outcome.clean, "Clean image", f"true class: {CLASSES[outcome.label]}"),
-            (outcome.adversarial, "Attacked", f"the mixture says: {attacked}"),
-            (found.image, "Random noise", f"the mixture says: {noisy}"),
-        ]
-    )
+    figures = [
+        (outcome.clean, "Clean image", f"true class: {CLASSES[outcome.label]}"),
+        (outcome.adversarial, "Attacked", f"the mixture says: {attacked}"),
+        (found.image, "Random noise", f"the mixture says: {noisy}"),
+    ]
+    show_figures(figures)
     names = model_names(len(info.card.members))
     right = outcome.before.argmax(1) == outcome.label
     words = [
@@ -262,6 +194,13 @@ def _show_noise(view: LabView, info: CheckpointInfo) -> None:
         for name, count, ok in zip(names, found.fooled, right.tolist(), strict=True)
     ]
     st.caption(f"Fooled by noise: {', '.join(words)}.")
+    sheet = [(f"{title}: {caption.split(': ')[1]}", image) for image, title, caption in figures]
+    footer = f"{info.name}, {view.image.title}, {describe(outcome)}"
+    offer_files(
+        f"{info.name}-{view.image.file_name}-noise",
+        {"PNG": (lambda: side_by_side(sheet, footer), "The three pictures, enlarged.")},
+        f"noise-{info.name}",
+    )
 
 
 @st.cache_data(max_entries=128, show_spinner=False)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import streamlit as st
 
 from dverge.attacks import MIXTURE, Victim
+from dverge.charts import perturbation_image, side_by_side
 from dverge.checkpoints import CheckpointInfo
+from dverge.data import CLASSES
 from dverge.evaluation import Examination, examine
 from pages.widgets.attack_form import AttackChoice, linf_label
+from pages.widgets.cards import show_heading
 from pages.widgets.image_choice import ChosenImage
+from pages.widgets.messages import errors_as_messages
 from pages.widgets.resources import load_ensemble
 
 SCALES = {"8": 8 / 255, "16": 16 / 255, "64": 64 / 255, "fit": None}
@@ -50,14 +55,28 @@ def outcome_of(info: CheckpointInfo, image: ChosenImage, choice: AttackChoice) -
     return _examined(info.digest, image.digest, info, image, choice)
 
 
+def end_of(info: CheckpointInfo, image: ChosenImage, choice: AttackChoice) -> Examination:
+    """The same without the attack's course, so that many can be kept."""
+    return _ended(info.digest, image.digest, info, image, choice)
+
+
 @st.cache_data(max_entries=512, show_spinner=False)
+def _ended(
+    digest: str, image: str, _info: CheckpointInfo, _image: ChosenImage, choice: AttackChoice
+) -> Examination:
+    return _examine(_info, _image, choice).without_course()
+
+
+@st.cache_data(max_entries=64, show_spinner=False)  # a course of 1,000 steps is 12 MB
 def _examined(
     digest: str, image: str, _info: CheckpointInfo, _image: ChosenImage, choice: AttackChoice
 ) -> Examination:
-    ensemble = load_ensemble(_info)
-    return examine(
-        ensemble, _image.pixels, _image.label, choice.config, choice.victim, choice.target
-    )
+    return _examine(_info, _image, choice)
+
+
+def _examine(info: CheckpointInfo, image: ChosenImage, choice: AttackChoice) -> Examination:
+    ensemble = load_ensemble(info)
+    return examine(ensemble, image.pixels, image.label, choice.config, choice.victim, choice.target)
 
 
 def perturbation_scale(outcome: Examination) -> float:
@@ -74,3 +93,26 @@ def describe(outcome: Examination) -> str:
     norm = "L∞" if config.norm == "linf" else "L2"
     tries = f", {config.restarts} restarts" if config.restarts > 1 else ""
     return f"{norm} eps {eps}, {config.steps} steps{tries}, gradient of the {victim}"
+
+
+def picture_sheet(outcome: Examination, info: CheckpointInfo, image: ChosenImage) -> bytes:
+    """The clean image, the perturbation and the adversarial image with their settings, as PNG."""
+    delta, scale = outcome.adversarial - outcome.clean, perturbation_scale(outcome)
+    says = CLASSES[int(outcome.after[-1].argmax())]
+    pictures = [
+        (f"clean: {CLASSES[outcome.label]}", outcome.clean),
+        (f"perturbation, ends ±{255 * scale:g}/255", perturbation_image(delta, scale)),
+        (f"adversarial: {says}", outcome.adversarial),
+    ]
+    return side_by_side(pictures, f"{info.name}, {image.title}, {describe(outcome)}")
+
+
+def each_ensemble(view: LabView, show: Callable[[CheckpointInfo], None]) -> None:
+    """A card an ensemble, side by side; what goes wrong in one is said in it."""
+    columns = len(view.infos) if len(view.infos) < 4 else 2
+    with st.grid(columns, min_column_width=300):
+        for info in view.infos:
+            with st.container(border=True):
+                show_heading(info)
+                with errors_as_messages():
+                    show(info)

@@ -10,6 +10,7 @@ import streamlit as st
 from dverge.charts import feature_sheet
 from dverge.checkpoints import CheckpointInfo
 from dverge.evaluation import Distilled, Pairs, overlap_in_words
+from pages.widgets.downloads import offer_files
 from pages.widgets.pair_form import end_title
 
 Found = tuple[tuple[CheckpointInfo, Distilled], ...]
@@ -52,24 +53,20 @@ def show_downloads(view: PairView) -> None:
     """The features of the step as PNG, and everything as JSON."""
     numbers = (int(each.indices[0]) for each in (view.pair.sources, view.pair.targets))
     stem = "distilled-{}-to-{}".format(*numbers)
-    with st.container(horizontal=True):
-        st.download_button(
-            "PNG",
-            lambda: _sheet(view),
-            f"{stem}.png",
-            "image/png",
-            icon=":material/image:",
-            on_click="ignore",
-            help="Source, target and all features of this step, enlarged, with their settings.",
-        )
-        st.download_button(
-            "JSON",
-            lambda: record(view.found),
-            f"{stem}.json",
-            "application/json",
-            icon=":material/data_object:",
-            on_click="ignore",
-            help="All settings, digests, distances and probabilities, at every step.",
+    with st.container(horizontal=True, gap="small"):
+        offer_files(
+            stem,
+            {
+                "PNG": (
+                    lambda: _sheet(view),
+                    "Source, target and all features of this step, enlarged, with their settings.",
+                ),
+                "JSON": (
+                    lambda: record(view.found),
+                    "All settings, digests, distances and probabilities, at every step.",
+                ),
+            },
+            "distilled",
         )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
 from html import escape
 
 import streamlit as st
@@ -14,18 +13,10 @@ from dverge.checkpoints import CheckpointInfo
 from dverge.data import CLASSES
 from dverge.evaluation import Regions, attack_title
 from pages.widgets.cards import is_dark
+from pages.widgets.downloads import offer_files
 from pages.widgets.image_choice import ChosenImage
 from pages.widgets.links import attack_kind, victim_words
 
-DOWNLOADS = {
-    "SVG": ("image/svg+xml", ":material/image:", "All maps on one sheet, with their settings."),
-    "CSV": ("text/csv", ":material/table:", "Class and confidence, a line a point and model."),
-    "JSON": (
-        "application/json",
-        ":material/data_object:",
-        "All settings, the checkpoint's digest, and every model's classes and confidences.",
-    ),
-}
 LEAST_SHARE = 0.5  # per cent of the ball's points; a class with less is not told of
 
 
@@ -39,11 +30,6 @@ def show_more(
     info: CheckpointInfo, attacked: CheckpointInfo, image: ChosenImage, result: Regions
 ) -> None:
     """What each model says in figures, and the maps and what they are drawn from as files."""
-    contents: dict[str, Callable[[], str]] = {
-        "SVG": lambda: sheet(info, attacked, image, result),
-        "CSV": result.to_csv,
-        "JSON": lambda: record(info, attacked, image, result),
-    }
     with st.container(horizontal=True, gap="small"):
         more = st.popover(
             "In figures",
@@ -53,18 +39,21 @@ def show_more(
         )
         with more:
             _show_table(result)
-        for kind, (mime, icon, what) in DOWNLOADS.items():
-            st.download_button(
-                kind,
-                contents[kind],
-                f"{info.name}-{image.file_name}-regions.{kind.lower()}",
-                mime,
-                icon=icon,
-                key=f"regions-{kind.lower()}-{info.name}",
-                on_click="ignore",
-                type="tertiary",
-                help=what,
-            )
+        offer_files(
+            f"{info.name}-{image.file_name}-regions",
+            {
+                "SVG": (
+                    lambda: sheet(info, attacked, image, result),
+                    "All maps on one sheet, with their settings.",
+                ),
+                "CSV": (result.to_csv, "Class and confidence, a line a point and model."),
+                "JSON": (
+                    lambda: record(info, attacked, image, result),
+                    "All settings, the checkpoint's digest, and every class and confidence.",
+                ),
+            },
+            f"regions-{info.name}",
+        )
 
 
 def sheet(

@@ -134,6 +134,14 @@ def test_at_a_step_is_the_attack_that_ends_there(
     assert 0 < (whole.at(0).adversarial - images[:1]).abs().max() <= 0.02  # the random start
 
 
+def test_without_its_course_it_is_the_same_outcome(ensemble: Ensemble, images: Tensor) -> None:
+    whole = examine(ensemble, images[:1], 3, STEPS)
+    small = whole.without_course()
+    assert small.course.images.equal(whole.adversarial.unsqueeze(0))
+    assert small.course.images.untyped_storage().nbytes() == whole.adversarial.numel() * 4
+    assert small.to_dict() == whole.to_dict() and small.verdicts == whole.verdicts
+
+
 @pytest.mark.parametrize("step", [-1, 5, True])
 def test_a_step_that_is_none_is_refused(ensemble: Ensemble, images: Tensor, step: int) -> None:
     with pytest.raises(ConfigError, match=r"step is .*; it must be a whole number from 0 to 4"):
