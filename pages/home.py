@@ -11,13 +11,13 @@ from dverge.devices import describe_device, resolve_device
 from dverge.evaluation import Examination, Verdict, examine
 from pages.widgets.cards import show_answers, show_heading, show_pictures, show_verdict
 from pages.widgets.data_status import show_data_status
+from pages.widgets.ensemble_choice import first_of_each
 from pages.widgets.messages import errors_as_messages, show_left_out
 from pages.widgets.navigation import enter_through_app
 from pages.widgets.resources import (
     all_checkpoints,
     data_in_use,
     load_ensemble,
-    most_accurate,
     run_manager,
 )
 
@@ -116,7 +116,7 @@ available, broken = all_checkpoints()
 left, right = st.columns([7, 4], gap="medium")
 with left, errors_as_messages():
     if available:
-        show_example(most_accurate(available))
+        show_example(first_of_each(available, ("vanilla",))[0])
     else:
         st.info(
             "No checkpoint yet: train one, and this shows it under attack.",

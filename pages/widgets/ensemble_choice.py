@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import streamlit as st
 
 from dverge.checkpoints import CheckpointInfo
-from pages.widgets.resources import most_accurate
 
 
 def choose_ensembles(
@@ -25,7 +24,7 @@ def choose_ensembles(
     names = st.multiselect(
         "Ensembles",
         list(by_name),
-        default=[info.name for info in best_of_each(available, methods)],
+        default=[info.name for info in first_of_each(available, methods)],
         max_selections=most,
         key="ensembles",
         bind="query-params",
@@ -34,10 +33,7 @@ def choose_ensembles(
     return [by_name[name] for name in names]
 
 
-def best_of_each(available: list[CheckpointInfo], methods: Sequence[str]) -> list[CheckpointInfo]:
-    """The checkpoint of each method that states the best clean mixture, in the methods' order.
-
-    If there is none of any, the most accurate one of all.
-    """
+def first_of_each(available: list[CheckpointInfo], methods: Sequence[str]) -> list[CheckpointInfo]:
+    """The first checkpoint by name of each method, in the methods' order; of none, any one."""
     kinds = [[info for info in available if info.card.method == method] for method in methods]
-    return [most_accurate(kind) for kind in kinds if kind] or [most_accurate(available)]
+    return [kind[0] for kind in kinds if kind] or available[:1]

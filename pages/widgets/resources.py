@@ -55,17 +55,6 @@ def all_checkpoints() -> tuple[list[CheckpointInfo], list[BrokenCheckpoint]]:
     return checkpoints.list_all()
 
 
-def most_accurate(available: list[CheckpointInfo]) -> CheckpointInfo:
-    """The checkpoint to show first: the one whose card states the best clean mixture."""
-
-    def stated(info: CheckpointInfo) -> float:
-        rows = info.card.results
-        clean = (row for row in rows if row["model"] == "mixture" and row["attack"] == "clean")
-        return next((row["accuracy"] for row in clean), 0.0)
-
-    return max(available, key=stated)
-
-
 def load_ensemble(info: CheckpointInfo) -> Ensemble:
     """A checkpoint's ensemble; shared by all viewers, so never trained or changed."""
     return _load(info.digest, info)

@@ -19,7 +19,8 @@ from dverge.training import (
     Schedule,
     TrainingConfig,
 )
-from pages.widgets.resources import all_checkpoints, most_accurate
+from pages.widgets.ensemble_choice import first_of_each
+from pages.widgets.resources import all_checkpoints
 
 FRESH = "fresh submodels"
 
@@ -315,12 +316,12 @@ def _draw(name: str, method: Method) -> Any:
 
 
 def _start_field(key: str) -> str:
-    """The name of the checkpoint to start from, or ""; the best vanilla one unless chosen."""
+    """The name of the checkpoint to start from, or ""; the first vanilla one unless chosen."""
     available = all_checkpoints()[0]
     options = [*(info.name for info in available), FRESH]
     if st.session_state.get(key) not in options:
-        likely = [info for info in available if info.card.method == Method.VANILLA] or available
-        st.session_state[key] = most_accurate(likely).name if likely else FRESH
+        likely = first_of_each(available, (Method.VANILLA,))
+        st.session_state[key] = likely[0].name if likely else FRESH
     chosen = st.selectbox(
         "Starts from",
         options,
