@@ -29,6 +29,9 @@ def show_steps(view: LabView) -> None:
 
 
 def _steps(view: LabView, was_playing: bool) -> None:
+    # The whole page is run again, for how often a fragment runs is set from outside; after all is
+    # drawn, so that the browser knows the slider's last place.
+    changed = st.session_state.get(PLAYING, False) != was_playing
     last = view.choice.config.steps
     _advance(last)
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -50,9 +53,9 @@ def _steps(view: LabView, was_playing: bool) -> None:
             bind="query-params",
             help="0 is where the attack begins: the clean image, or a random point near it.",
         )
-    if playing != was_playing:
-        st.rerun()  # the whole page: how often a fragment runs is set from outside
     each_ensemble(view, lambda info: _show_step(view, info, step))
+    if changed:
+        st.rerun()
 
 
 def _toggle(last: int) -> None:
