@@ -20,20 +20,26 @@ def choose_ensembles(
         most: so many at once.
         where: how they are shown, such as "side by side".
     """
-    by_name = {info.name: info for info in available}
+    named = {info.name: info for info in available}
     names = st.multiselect(
         "Ensembles",
-        list(by_name),
+        list(named),
         default=[info.name for info in first_of_each(available, methods)],
         max_selections=most,
         key="ensembles",
         bind="query-params",
         help=f"Up to {most}, {where}.",
     )
-    return [by_name[name] for name in names]
+    return [named[name] for name in names]
 
 
 def first_of_each(available: list[CheckpointInfo], methods: Sequence[str]) -> list[CheckpointInfo]:
-    """The first checkpoint by name of each method, in the methods' order; of none, any one."""
-    kinds = [[info for info in available if info.card.method == method] for method in methods]
+    """The first checkpoint of each method, in the methods' order; if there is none, any one."""
+    ordered = sorted(available, key=place_by_name)
+    kinds = [[info for info in ordered if info.card.method == method] for method in methods]
     return [kind[0] for kind in kinds if kind] or available[:1]
+
+
+def place_by_name(info: CheckpointInfo) -> tuple[bool, str]:
+    """The place among those of one method: those named like it come first."""
+    return not info.name.startswith(f"{info.card.method}-"), info.name

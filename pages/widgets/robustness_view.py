@@ -21,6 +21,7 @@ from dverge.evaluation import (
     headlines,
 )
 from dverge.reproduction import snapshot_epoch
+from pages.widgets.ensemble_choice import place_by_name
 from pages.widgets.resources import colour_of, evaluations, results_of
 
 MOST_COMPARED = 6
@@ -90,11 +91,11 @@ def choose_view(available: list[CheckpointInfo]) -> View:
     return View(tuple(chosen), baseline, images, _choose_attack(chosen, images))
 
 
-def _place(info: CheckpointInfo) -> tuple[int, str]:
+def _place(info: CheckpointInfo) -> tuple[int, tuple[bool, str]]:
     """Where an ensemble stands in lists: by method as one builds on another, then by name."""
     methods = list(METHOD_COLOURS)
     method = info.card.method
-    return methods.index(method) if method in methods else len(methods), info.name
+    return methods.index(method) if method in methods else len(methods), place_by_name(info)
 
 
 def rows_on(info: CheckpointInfo, images: ImageChoice, protocols: Iterable[Protocol]) -> list[Row]:
