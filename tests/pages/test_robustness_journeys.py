@@ -147,6 +147,7 @@ def test_measure_pause_resume_and_read_the_figures(tmp_path: Path, page: Page) -
         expect(card(page)).to_have_count(0, timeout=LONG)
 
         expect(page.get_by_role("combobox", name="Images")).to_have_value("40 test images")
+        expect(summary(page)).to_have_count(1, timeout=PATIENCE)  # the one before may fade still
         expect(summary(page)).to_be_visible(timeout=PATIENCE)
         claim = page.get_by_role("listitem").filter(
             has_text=f"Under {ATTACK}, the mixture of {OTHER}"
@@ -282,6 +283,7 @@ CONTENTS = {
 
 def test_every_tab_opens_without_an_error(address: str, page: Page) -> None:
     page.goto(f"{address}/robustness")
+    expect(summary(page)).to_have_count(1, timeout=PATIENCE)  # the one before may fade still
     expect(summary(page)).to_be_visible(timeout=PATIENCE)
     for tab, words in CONTENTS.items():
         page.get_by_role("tab", name=tab).click()
