@@ -119,7 +119,7 @@ def wait_for_progress(page: Page, beyond: int) -> int:
     """Until the card's bar stands further, with nobody touching the page."""
     bar = card(page).get_by_role("progressbar")
     further = re.compile(rf"^(?!({'|'.join(map(str, range(beyond + 1)))})$)\d+$")
-    expect(bar).to_have_attribute("aria-valuenow", further, timeout=PATIENCE)
+    expect(bar).to_have_attribute("aria-valuenow", further, timeout=LONG)
     return progress(page)
 
 
