@@ -15,7 +15,9 @@ from dverge.data import CLASSES, ImageSet, Split, load
 from dverge.evaluation import (
     MIXTURE_NAME,
     Accuracy,
+    Distilled,
     Examination,
+    NoiseTest,
     Pairs,
     carried_over,
     distilled,
@@ -139,7 +141,7 @@ def show_attack(view: TourView) -> None:
 def show_noise(view: TourView) -> None:
     """It is not just noise."""
     outcome = view.outcome(view.vanilla)
-    found = noise_test(load_ensemble(view.vanilla), outcome, DRAWS, SEED)
+    found = _noise(view.vanilla.digest, view.tour.image, view.vanilla, outcome)
     attacked, noisy = (CLASSES[int(p[-1].argmax())] for p in (outcome.after, found.after))
     _lead(
         "Is any change enough? No: random noise of exactly the same size leaves the answer as it "
@@ -156,6 +158,11 @@ def show_noise(view: TourView) -> None:
         (f"{found.fooled[-1]} of {found.draws}", "random perturbations fool the mixture"),
         ("1 of 1", "attack does"),
     )
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _noise(digest: str, image: int, _info: CheckpointInfo, _outcome: Examination) -> NoiseTest:
+    return noise_test(load_ensemble(_info), _outcome, DRAWS, SEED)
 
 
 def show_transfer(view: TourView) -> None:
@@ -225,8 +232,15 @@ def _pair(tour: Tour) -> Pairs:
     return Pairs(numbered(tour.source), numbered(tour.target))
 
 
+@st.cache_data(max_entries=8, show_spinner=False)
+def _features(
+    digest: str, source: str, target: str, _info: CheckpointInfo, _pair: Pairs
+) -> Distilled:
+    return distilled(load_ensemble(_info), _pair)
+
+
 def _show_features(info: CheckpointInfo, pair: Pairs) -> None:
-    found = distilled(load_ensemble(info), pair)
+    found = _features(info.digest, pair.sources.digest, pair.targets.digest, info, pair)
     names = model_names(found.members)[:-1]
     features = found.images[:, LAYER - 1, -1]
     show_figures(
