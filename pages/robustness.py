@@ -71,7 +71,8 @@ with errors_as_messages():
     if not view.infos:
         st.info("Choose at least one ensemble on the left.", icon=":material/arrow_back:")
         st.stop()
-    show_summary(view)
+    with st.container(key="summary"):
+        show_summary(view)
     offer(view.infos, Protocol.STANDARD, view.images, "Robustness under the standard protocol")
     show_robustness_tabs(view)
 section = st.expander("Measure", icon=":material/speed:", on_change="rerun", key="measure-section")

@@ -45,11 +45,15 @@ PROTOCOL_HELP = {
 
 
 def show_evaluations() -> None:
-    """A card for each evaluation that goes on or can be gone on with; in place, once a second."""
+    """A card for each evaluation that goes on or can be gone on with; in place, once a second.
+
+    The place is there without any, so that nothing below it is built anew as cards come and go.
+    """
     shown = [view for view in evaluations() if _unfinished(view)]
-    if shown:
-        active = any(view.status.state.active for view in shown)
-        st.fragment(_cards, run_every=REFRESH if active else None)(_position(shown))
+    with st.container(key="evaluations"):
+        if shown:
+            active = any(view.status.state.active for view in shown)
+            st.fragment(_cards, run_every=REFRESH if active else None)(_position(shown))
 
 
 def _cards(known: tuple[tuple[str, str, int], ...]) -> None:

@@ -109,6 +109,12 @@ class serve:
         self.log.close()
 
 
+def settle(page: Page) -> None:
+    """Wait until the page's script has run to its end."""
+    app = page.get_by_test_id("stApp")
+    expect(app).to_have_attribute("data-test-script-state", "notRunning", timeout=90_000)
+
+
 def free_port() -> int:
     with socket.socket() as found:
         found.bind(("localhost", 0))

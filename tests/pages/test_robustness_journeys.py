@@ -31,7 +31,7 @@ from dverge.evaluation import (
     headlines,
 )
 from dverge.models import Ensemble
-from tests.pages.conftest import ROOT, serve
+from tests.pages.conftest import ROOT, serve, settle
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 VANILLA, OTHER = "vanilla-3xconv-s0", "driven"
@@ -76,6 +76,7 @@ def untimed(rows: list[Row]) -> list[tuple[str, Accuracy]]:
 
 
 def choose(page: Page, box: str, option: str) -> None:
+    settle(page)  # a page that still builds itself may close a list that was just opened
     page.get_by_role("combobox", name=box).click()
     page.get_by_role("option", name=option, exact=True).click()
 
@@ -147,7 +148,7 @@ def test_measure_pause_resume_and_read_the_figures(tmp_path: Path, page: Page) -
         expect(card(page)).to_have_count(0, timeout=LONG)
 
         expect(page.get_by_role("combobox", name="Images")).to_have_value("40 test images")
-        expect(summary(page)).to_have_count(1, timeout=PATIENCE)  # the one before may fade still
+        settle(page)
         expect(summary(page)).to_be_visible(timeout=PATIENCE)
         claim = page.get_by_role("listitem").filter(
             has_text=f"Under {ATTACK}, the mixture of {OTHER}"
