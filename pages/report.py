@@ -21,7 +21,7 @@ from dverge.charts.report_document import (
 )
 from dverge.checkpoints import CheckpointInfo, read_history
 from dverge.data import Split, full_data_available, load
-from dverge.evaluation import MIXTURE_NAME, Protocol, autoattack_available, results_stamp
+from dverge.evaluation import MIXTURE_NAME, Images, Protocol, autoattack_available, results_stamp
 from dverge.reproduction import (
     FigureAgain,
     Reproduction,
@@ -39,7 +39,7 @@ from pages.widgets.report_say import show_all
 from pages.widgets.report_table import show_legend, show_table
 from pages.widgets.resources import all_checkpoints, results_of
 from pages.widgets.retrain import show_retraining
-from pages.widgets.robustness_view import ImageChoice, usual_images
+from pages.widgets.robustness_view import usual_images
 from pages.widgets.words import duration
 
 Again = tuple[Reproduction, list[FigureAgain], list[Statement]]
@@ -180,17 +180,16 @@ def lacks(group: TableAgain, protocol: Protocol) -> bool:
     return any(key not in each.figures for each in group.trained for key in keys)
 
 
-def images_for(found: Reproduction, protocol: Protocol) -> ImageChoice | None:
+def images_for(found: Reproduction, protocol: Protocol) -> Images | None:
     """The images that the others were measured on, or the usual ones; None if they are not here."""
     if protocol is Protocol.REPORT and not full_data_available():
         return None
     chosen = found.images.get(protocol)
     if chosen is not None:
-        return ImageChoice(chosen.split, chosen.n, chosen.data)
+        return chosen
     if protocol is not Protocol.REPORT:
         return usual_images()
-    images = load(Split.VALIDATION)
-    return ImageChoice(Split.VALIDATION, len(images), images.digest)
+    return Images.of(load(Split.VALIDATION))
 
 
 enter_through_app()

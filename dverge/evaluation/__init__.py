@@ -38,7 +38,16 @@ from dverge.evaluation.regions import Regions, regions, regions_on
 from dverge.evaluation.sanity import Check, Signal, sanity_checks
 from dverge.evaluation.smallest import SmallestEps, smallest_eps
 from dverge.evaluation.snippet import snippet
-from dverge.evaluation.store import Results, Row, Subject, all_results, results_stamp
+from dverge.evaluation.store import (
+    Images,
+    Results,
+    Row,
+    Subject,
+    all_results,
+    results_stamp,
+    rows_under,
+    shared_images,
+)
 from dverge.evaluation.targets import TargetGrid, target_grid
 from dverge.evaluation.transfer import Transfer, transfer
 
@@ -56,6 +65,7 @@ __all__ = [
     "Evaluation",
     "EvaluationConfig",
     "Examination",
+    "Images",
     "Mean",
     "NoiseTest",
     "Overlap",
@@ -103,7 +113,9 @@ __all__ = [
     "regions_on",
     "require_autoattack",
     "results_stamp",
+    "rows_under",
     "sanity_checks",
+    "shared_images",
     "smallest_eps",
     "snippet",
     "success",

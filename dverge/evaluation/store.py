@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,30 @@ from dverge.files import write_json
 
 FOLDER = "evaluations"
 FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Images:
+    """A set of images that figures are of.
+
+    Attributes:
+        split: which part of CIFAR-10.
+        n: how many.
+        data: the digest of their pixels and labels.
+    """
+
+    split: Split
+    n: int
+    data: str
+
+    @classmethod
+    def of(cls, images: ImageSet) -> Images:
+        return cls(images.split, len(images), images.digest)
+
+    @property
+    def title(self) -> str:
+        split = Split.TEST if self.split is Split.SAMPLE else self.split
+        return f"{self.n:,} {split} images"
 
 
 @dataclass(frozen=True)
@@ -51,6 +77,10 @@ class Subject:
         protocol, version = config.protocol, config.version
         shared = (images.split, len(images), images.digest, config.seed)
         return cls(info.digest, protocol, version, *shared)
+
+    @property
+    def images(self) -> Images:
+        return Images(self.split, self.n, self.data)
 
     @property
     def file_name(self) -> str:
@@ -118,6 +148,39 @@ class Results:
         """The measurement's rows, or None if it is not finished."""
         due = measurement.attack, measurement.parameters()
         return next((f for f in self.finished if (f.attack, f.parameters) == due), None)
+
+
+def rows_under(
+    info: CheckpointInfo, kept: Iterable[Results], protocol: Protocol, images: Images
+) -> list[Row]:
+    """A checkpoint's rows under a protocol on these images: of its seed with most measured.
+
+    Args:
+        kept: all that is kept of it.
+    """
+    fitting = [
+        each
+        for each in kept
+        if each.subject.protocol is protocol and each.subject.data == images.data
+    ]
+    if not fitting:
+        return []
+    chosen = min(fitting, key=lambda each: (-len(each.finished), each.subject.seed))
+    return [row for each in chosen.finished for row in rows_of(info, chosen.subject, each)]
+
+
+def shared_images(kept: Iterable[Iterable[Results]], protocol: Protocol) -> list[Images]:
+    """The images that a protocol was measured on: what most share first; of equals, the most.
+
+    Args:
+        kept: of each ensemble.
+        protocol: measured.
+    """
+    counts: Counter[Images] = Counter()
+    for results in kept:
+        subjects = (each.subject for each in results)
+        counts.update({each.images for each in subjects if each.protocol is protocol})
+    return sorted(counts, key=lambda images: (counts[images], images.n), reverse=True)
 
 
 def load_results(info: CheckpointInfo, subject: Subject) -> Results:

@@ -15,7 +15,14 @@ from dverge.checkpoints import CheckpointInfo
 from dverge.data import Split
 from dverge.evaluation.accuracy import MIXTURE_NAME, Accuracy, headlines
 from dverge.evaluation.protocols import EPS, L2_EPS, PLANS, REPORT_EPS, Protocol
-from dverge.evaluation.store import Results, Row, Subject
+from dverge.evaluation.store import (
+    Images,
+    Results,
+    Row,
+    Subject,
+    rows_under,
+    shared_images,
+)
 from dverge.reproduction.tables import COLUMNS, MEMBERS, RECIPES
 
 SNAPSHOT = re.compile(r".*-e(\d+)")
@@ -31,19 +38,6 @@ SETTINGS: dict[Protocol, dict[str, dict[str, Any]]] = {
     Protocol.AUTOATTACK: {"aa-linf": {"eps": EPS}, "aa-l2": {"eps": L2_EPS}},
 }
 """What stands in each column, by protocol: the attack of that name at this setting."""
-
-
-@dataclass(frozen=True)
-class Images:
-    """A set of images that figures are of: part of CIFAR-10, how many, digest of the content."""
-
-    split: Split
-    n: int
-    data: str
-
-    @property
-    def title(self) -> str:
-        return f"{self.n:,} {self.split} images"
 
 
 @dataclass(frozen=True)
@@ -97,16 +91,8 @@ def _rows(
     info: CheckpointInfo, kept: Sequence[Results], protocol: Protocol, on: Images
 ) -> dict[int, Row]:
     """A checkpoint's rows under a protocol that belong in a column, by their figure's identity."""
-    fitting = [r for r in kept if (r.subject.protocol, r.subject.data) == (protocol, on.data)]
-    if not fitting:
-        return {}
-    chosen = min(fitting, key=lambda each: (-len(each.finished), each.subject.seed))
-    return {
-        id(figure): Row(info.name, chosen.subject, finished.device, figure)
-        for finished in chosen.finished
-        for figure in finished.rows
-        if _belongs(figure, protocol)
-    }
+    rows = rows_under(info, kept, protocol, on)
+    return {id(row.figure): row for row in rows if _belongs(row.figure, protocol)}
 
 
 def _belongs(figure: Accuracy, protocol: Protocol) -> bool:
@@ -116,19 +102,9 @@ def _belongs(figure: Accuracy, protocol: Protocol) -> bool:
 
 
 def most_measured(protocol: Protocol, kept: Iterable[Sequence[Results]]) -> Images | None:
-    """The images that most ensembles were measured on; of equals, the most images.
-
-    Args:
-        protocol: measured on its own split.
-        kept: of each ensemble.
-    """
-    counts: dict[Images, int] = {}
-    for results in kept:
-        subjects = {each.subject for each in results if each.subject.protocol is protocol}
-        for images in {Images(s.split, s.n, s.data) for s in subjects}:
-            if images.split is PLANS[protocol].split:
-                counts[images] = counts.get(images, 0) + 1
-    return max(counts, key=lambda images: (counts[images], images.n), default=None)
+    """Those of a protocol's own split that most ensembles were measured on."""
+    shared = shared_images(kept, protocol)
+    return next((images for images in shared if images.split is PLANS[protocol].split), None)
 
 
 def snapshot_epoch(name: str) -> int | None:

@@ -14,6 +14,7 @@ from dverge.evaluation import (
     PLANS,
     Evaluation,
     EvaluationConfig,
+    Images,
     Protocol,
     autoattack_available,
     estimate_seconds,
@@ -21,7 +22,7 @@ from dverge.evaluation import (
 from dverge.runs import RunState, RunView
 from pages.widgets.messages import errors_as_messages, show_error
 from pages.widgets.resources import evaluations, results_of, run_manager
-from pages.widgets.robustness_view import SUMMARY_PROTOCOLS, ImageChoice, show_images
+from pages.widgets.robustness_view import SUMMARY_PROTOCOLS, show_images
 from pages.widgets.run_cards import run_head
 from pages.widgets.words import duration
 
@@ -90,9 +91,7 @@ def _words(view: RunView) -> str:
     return " · ".join([*words, *([status.device] if status.device else [])])
 
 
-def offer(
-    infos: Sequence[CheckpointInfo], protocol: Protocol, images: ImageChoice, what: str
-) -> bool:
+def offer(infos: Sequence[CheckpointInfo], protocol: Protocol, images: Images, what: str) -> bool:
     """Say what is missing, how long it takes, and offer to measure it; False if nothing is.
 
     Args:
@@ -170,12 +169,12 @@ def measure_form(infos: Sequence[CheckpointInfo]) -> None:
 
 
 def _config(
-    infos: Sequence[CheckpointInfo], protocol: Protocol, images: ImageChoice
+    infos: Sequence[CheckpointInfo], protocol: Protocol, images: Images
 ) -> EvaluationConfig:
     return EvaluationConfig(tuple(i.name for i in infos), protocol, images.split, images.n)
 
 
-def _missing(info: CheckpointInfo, protocol: Protocol, images: ImageChoice) -> bool:
+def _missing(info: CheckpointInfo, protocol: Protocol, images: Images) -> bool:
     for kept in results_of(info):
         about = kept.subject
         if about.protocol is protocol and about.data == images.data:
@@ -186,7 +185,7 @@ def _missing(info: CheckpointInfo, protocol: Protocol, images: ImageChoice) -> b
 
 
 def _is_on_it(
-    view: RunView, infos: Sequence[CheckpointInfo], protocol: Protocol, images: ImageChoice
+    view: RunView, infos: Sequence[CheckpointInfo], protocol: Protocol, images: Images
 ) -> bool:
     config = view.spec.config
     wanted = {info.name for info in infos} & set(config["checkpoints"])
@@ -195,7 +194,7 @@ def _is_on_it(
     return view.status.state.active and same and bool(wanted)
 
 
-def _estimate(infos: Sequence[CheckpointInfo], protocol: Protocol, images: ImageChoice) -> float:
+def _estimate(infos: Sequence[CheckpointInfo], protocol: Protocol, images: Images) -> float:
     config = _config(infos, protocol, images)
     return _seconds(str(config), config, tuple(info.digest for info in infos))
 
@@ -212,7 +211,7 @@ def _start(config: EvaluationConfig) -> None:
         images = Evaluation(config).images
         run_manager().submit(config, f"{config.protocol}-{config.split}-{len(images)}")
         if config.protocol in SUMMARY_PROTOCOLS:
-            show_images(ImageChoice(images.split, len(images), images.digest))
+            show_images(Images.of(images))
     except DvergeError as error:
         st.session_state["measure-refusal"] = error
 

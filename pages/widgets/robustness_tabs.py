@@ -15,6 +15,7 @@ from dverge.charts import (
     to_markdown,
 )
 from dverge.evaluation import (
+    Images,
     Protocol,
     Row,
     Signal,
@@ -24,7 +25,6 @@ from dverge.evaluation import (
 from pages.widgets.measuring import PROTOCOL_TITLES, offer
 from pages.widgets.pair_tabs import show_diversity, show_transfer
 from pages.widgets.robustness_view import (
-    ImageChoice,
     View,
     measured_images,
     rows_on,
@@ -216,7 +216,7 @@ def show_sanity(view: View) -> None:
     offer(view.infos, Protocol.SANITY, images, "Sanity checks")
 
 
-def _images_for(view: View, protocol: Protocol) -> ImageChoice:
+def _images_for(view: View, protocol: Protocol) -> Images:
     """The page's images if the protocol was measured on them, else those it was measured on."""
     measured = measured_images(view.infos, protocol)
     if any(each.data == view.images.data for each in measured):

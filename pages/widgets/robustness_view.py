@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import streamlit as st
 
@@ -14,11 +13,14 @@ from dverge.data import Split, full_data_available, load
 from dverge.evaluation import (
     MIXTURE_NAME,
     Accuracy,
+    Images,
     Protocol,
     Row,
     Standing,
     attack_title,
     headlines,
+    rows_under,
+    shared_images,
 )
 from dverge.reproduction import snapshot_epoch
 from pages.widgets.ensemble_choice import place_by_name
@@ -32,32 +34,12 @@ ASKED_FOR = "images-just-asked-for"
 
 
 @dataclass(frozen=True)
-class ImageChoice:
-    """A set of images that figures are of.
-
-    Attributes:
-        split: which part of CIFAR-10.
-        n: how many.
-        data: the digest of their pixels and labels.
-    """
-
-    split: Split
-    n: int
-    data: str
-
-    @property
-    def title(self) -> str:
-        split = Split.TEST if self.split is Split.SAMPLE else self.split
-        return f"{self.n:,} {split} images"
-
-
-@dataclass(frozen=True)
 class View:
     """The choice: ensembles with the baseline first, images, and the summary's attack."""
 
     infos: tuple[CheckpointInfo, ...]
     baseline: CheckpointInfo | None
-    images: ImageChoice
+    images: Images
     attack: str
 
     @property
@@ -98,26 +80,13 @@ def _place(info: CheckpointInfo) -> tuple[int, tuple[bool, str]]:
     return methods.index(method) if method in methods else len(methods), place_by_name(info)
 
 
-def rows_on(info: CheckpointInfo, images: ImageChoice, protocols: Iterable[Protocol]) -> list[Row]:
+def rows_on(info: CheckpointInfo, images: Images, protocols: Iterable[Protocol]) -> list[Row]:
     """An ensemble's rows on these images under some protocols, each of the seed with most."""
-    rows = []
-    for protocol in protocols:
-        kept = [
-            each
-            for each in results_of(info)
-            if each.subject.protocol is protocol and each.subject.data == images.data
-        ]
-        if kept:
-            first = min(kept, key=lambda each: (-len(each.finished), each.subject.seed))
-            rows += [
-                Row(info.name, first.subject, finished.device, figure)
-                for finished in first.finished
-                for figure in finished.rows
-            ]
-    return rows
+    kept = results_of(info)
+    return [row for protocol in protocols for row in rows_under(info, kept, protocol, images)]
 
 
-def standing_of(info: CheckpointInfo, images: ImageChoice, attack: str) -> Standing | None:
+def standing_of(info: CheckpointInfo, images: Images, attack: str) -> Standing | None:
     """An ensemble's models before and under an attack; None where that was not measured."""
     rows = [row.figure for row in rows_on(info, images, SUMMARY_PROTOCOLS)]
     own = headlines(rows)
@@ -136,38 +105,30 @@ def title_of(figure: Accuracy) -> str:
     return attack_title(figure.attack, figure.parameters)
 
 
-def usual_images() -> ImageChoice:
+def usual_images() -> Images:
     """A thousand test images, which are bundled."""
-    return ImageChoice(Split.TEST, USUAL, load(Split.SAMPLE).digest)
+    return Images(Split.TEST, USUAL, load(Split.SAMPLE).digest)
 
 
-def measured_images(infos: Iterable[CheckpointInfo], protocol: Protocol) -> list[ImageChoice]:
+def measured_images(infos: Iterable[CheckpointInfo], protocol: Protocol) -> list[Images]:
     """The sets of images that a protocol was measured on; those that most share come first."""
-    counts: dict[str, list[Any]] = {}
-    for info in infos:
-        for subject in {each.subject for each in results_of(info)}:
-            if subject.protocol is protocol:
-                choice = ImageChoice(subject.split, subject.n, subject.data)
-                counts.setdefault(subject.data, [choice, 0])[1] += 1
-    ordered = sorted(counts.values(), key=lambda each: (each[1], each[0].n), reverse=True)
-    return [choice for choice, _ in ordered]
+    return shared_images(map(results_of, infos), protocol)
 
 
-def show_images(choice: ImageChoice) -> None:
+def show_images(choice: Images) -> None:
     """Turn the page to these images; to be called before it is drawn."""
     st.session_state[ASKED_FOR] = choice
     st.session_state["robust-images"] = choice.title
 
 
-def _choose_images(infos: list[CheckpointInfo]) -> ImageChoice:
+def _choose_images(infos: list[CheckpointInfo]) -> Images:
     options = {each.title: each for each in measured_images(infos, Protocol.STANDARD)}
     usual = usual_images()
     options.setdefault(usual.title, usual)
     if (asked_for := st.session_state.get(ASKED_FOR)) is not None:
         options.setdefault(asked_for.title, asked_for)
     if full_data_available():
-        test = load(Split.TEST)
-        whole = ImageChoice(Split.TEST, len(test), test.digest)
+        whole = Images.of(load(Split.TEST))
         options.setdefault(whole.title, whole)
     title = st.selectbox(
         "Images",
@@ -180,7 +141,7 @@ def _choose_images(infos: list[CheckpointInfo]) -> ImageChoice:
     return options[title]
 
 
-def _choose_attack(infos: list[CheckpointInfo], images: ImageChoice) -> str:
+def _choose_attack(infos: list[CheckpointInfo], images: Images) -> str:
     rows = [row.figure for info in infos for row in rows_on(info, images, SUMMARY_PROTOCOLS)]
     titles = list(dict.fromkeys(title_of(row) for row in rows if row.attack != "clean"))
     there = FIRST_ATTACK in titles

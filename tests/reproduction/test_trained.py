@@ -11,11 +11,11 @@ import pytest
 from dverge import checkpoints
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import Split
-from dverge.evaluation import Protocol, all_results
+from dverge.evaluation import Images, Protocol, all_results
 from dverge.models import Ensemble, seeded_conv
 from dverge.reproduction import REPORT_TABLES, Trained, snapshot_epoch, trained_as
 from dverge.reproduction.tables import RECIPES
-from dverge.reproduction.trained import Images, most_measured
+from dverge.reproduction.trained import most_measured
 from dverge.training import PRESETS, Method
 from tests.reproduction.report_shelf import measure, trained
 
