@@ -424,22 +424,26 @@ def attack(w, source, labels, image, s, eps, step_size, steps, momentum):
         if len(w) == 1:
             share[:] = 1
         else:
-            _shares(w, image, labels, s, share)
+            shares(w, image, labels, s, share)
         total[:] = 0
         for m in range(len(w)):
             forward(w[m], image, s, 5)
             cross_entropy(s.fc3, labels, 1.0, np.inf, s.d_fc3)
-            for i in range(s.d_fc3.size):
-                s.d_fc3[i] *= share[m, i % L]
+            _weigh(s.d_fc3, share[m])
             backward(w[m], s, 5, 0)
             for i in range(total.size):
                 total[i] += s.d_image[i]
         _move(image, source, total, s.velocity, momentum, step_size, eps)
 
 
-@njit(nogil=True)
-def _shares(w, image, labels, s, share):
-    """Each member's share in the mixture's probability of the label, M×L."""
+@njit(nogil=True, cache=True)
+def shares(w, image, labels, s, share):
+    """Each member's share in the mixture's probability of the label, M×L, into share.
+
+    Returns:
+        The mixture's cross-entropy, summed over the block's images.
+    """
+    loss = 0.0
     for m in range(len(w)):
         forward(w[m], image, s, 5)
         for n in range(L):
@@ -452,13 +456,27 @@ def _shares(w, image, labels, s, share):
             total += share[m, n]
         for m in range(len(w)):
             share[m, n] /= total
+        if labels[n] != UNKNOWN:
+            loss += math.log(len(w)) - top - math.log(total)
+    return loss
+
+
+@njit(nogil=True)
+def _weigh(d, share):
+    """Scale each image's gradient in the logits by its share."""
+    for i in range(d.size):
+        d[i] *= share[i % L]
 
 
 @njit(nogil=True, cache=True)
-def learn(w, image, labels, scale, cap, s, out):
-    """The block's summed cross-entropy; scale times its gradient in the parameters, into out."""
+def learn(w, image, labels, scale, cap, share, s, out):
+    """The block's summed cross-entropy; scale times its gradient in the parameters, into out.
+
+    In the gradient, each image counts by its share.
+    """
     forward(w, image, s, 5)
     loss = cross_entropy(s.fc3, labels, scale, cap, s.d_fc3)
+    _weigh(s.d_fc3, share)
     backward(w, s, 5, 1)
     parameter_gradient(image, s, out)
     return loss

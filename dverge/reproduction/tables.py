@@ -40,7 +40,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "vanilla": _SGD,
     "dverge": _SGD | _DISTILLATION,
     "dverge-advt": _SGD | _DISTILLATION | _ADVERSARIAL | {"adv_weight": 1.0},
-    "advt": _SGD | _ADVERSARIAL | {"attacked": "members", "clean_weight": 0.0},
+    "advt": _SGD | _ADVERSARIAL | {"attacked": "members", "joint": False, "clean_weight": 0.0},
 }
 """By method, all settings but epochs, seed, device, snapshots and what it starts from.
 

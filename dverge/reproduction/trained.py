@@ -13,6 +13,7 @@ from typing import Any
 
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import Split
+from dverge.errors import ConfigError
 from dverge.evaluation.accuracy import MIXTURE_NAME, Accuracy, headlines
 from dverge.evaluation.protocols import EPS, L2_EPS, PLANS, REPORT_EPS, Protocol
 from dverge.evaluation.store import (
@@ -24,6 +25,7 @@ from dverge.evaluation.store import (
     shared_images,
 )
 from dverge.reproduction.tables import COLUMNS, MEMBERS, RECIPES
+from dverge.training import config_from
 
 SNAPSHOT = re.compile(r".*-e(\d+)")
 AUTO_COLUMNS = ("aa-linf", "aa-l2")
@@ -132,5 +134,9 @@ def _fits(info: CheckpointInfo, method: str, epochs: int) -> bool:
     after = snapshot_epoch(info.name) or card.config.get("epochs")
     if card.method != method or after != epochs or len(card.members) != MEMBERS or card.classes:
         return False
-    started = method == "vanilla" or card.config.get("start")
-    return bool(started) and all(card.config.get(k) == v for k, v in RECIPES[method].items())
+    try:
+        settings = config_from(method, card.config).to_dict()  # a card may be older than some
+    except ConfigError:
+        return False
+    started = method == "vanilla" or settings["start"]
+    return bool(started) and all(settings[k] == v for k, v in RECIPES[method].items())

@@ -275,6 +275,8 @@ class AdvtConfig(AdversarialConfig, StartedConfig):
     Attributes:
         attacked: each member's own examples on a stream of images of its own, so that members
             are independent; or the mixture's examples, which all members learn.
+        joint: the members learn as one network: the cross-entropy lowered is the mixture's, not
+            each member's own. Only where the mixture is attacked.
         clean_weight: of the cross-entropy on the clean images, 0 to 100.
     """
 
@@ -282,11 +284,15 @@ class AdvtConfig(AdversarialConfig, StartedConfig):
 
     epochs: int = 50
     attacked: Attacked = Attacked.MEMBERS
+    joint: bool = False
     clean_weight: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._choose(Attacked, "attacked")
+        require(isinstance(self.joint, bool), "joint", self.joint, "true or false")
+        alone = self.joint and self.attacked is Attacked.MEMBERS
+        require(not alone, "joint", self.joint, "false where each member is attacked")
         require_number("clean_weight", self.clean_weight, 0, 100)
 
 

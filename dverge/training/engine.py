@@ -25,6 +25,7 @@ class Term:
     """A part of the loss: cross-entropies that members learn.
 
     Member m's part is weight · Σ_{s in learners[m]} mean over set s of min(cross-entropy, cap).
+    A joint term is one loss of all members: the mixture's cross-entropy, as each member's value.
 
     Attributes:
         weight: below zero, it is unlearned.
@@ -32,6 +33,7 @@ class Term:
         labels: int64 S×N.
         learners: of each member, which sets it learns.
         cap: in nats; None for none.
+        joint: they learn as one network; each learns all sets, and there is no cap.
     """
 
     weight: float
@@ -39,6 +41,7 @@ class Term:
     labels: Tensor
     learners: tuple[tuple[int, ...], ...]
     cap: float | None = None
+    joint: bool = False
 
 
 class Given(NamedTuple):

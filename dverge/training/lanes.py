@@ -98,6 +98,7 @@ class Lanes(Engine):
         images = [term.images.numpy() for term in terms]
         labels = [_padded(term.labels, term.images.shape[1]) for term in terms]
         w, velocity = self.weights.numpy(), self.velocity.numpy()
+        shares, of_mixture = self._shares(terms, images, labels)
 
         def learn(i: int) -> float:
             t, m, s, block = work[i]
@@ -106,7 +107,8 @@ class Lanes(Engine):
             scale, block_labels = term.weight / count, labels[t][s, block]
             own = self._crew.workspace(self.weights.dtype)
             image, out = images[t][s, block], gradients[i]
-            return kernels.learn(w[m], image, block_labels, scale, cap, own, out) / count
+            part = shares[t][s, block, m]
+            return kernels.learn(w[m], image, block_labels, scale, cap, part, own, out) / count
 
         losses = self._crew.each(learn, ((i,) for i in range(len(work))))
         of_member = np.searchsorted([m for _, m, _, _ in work], range(self.count + 1))
@@ -120,7 +122,37 @@ class Lanes(Engine):
         sums = np.zeros((len(terms), self.count))
         for (t, m, _, _), loss in zip(work, losses, strict=True):
             sums[t, m] += loss
+        for t, loss in of_mixture.items():
+            sums[t] = loss
         return torch.from_numpy(sums)
+
+    def _shares(
+        self,
+        terms: Sequence[Term],
+        images: Sequence[kernels.Array],
+        labels: Sequence[kernels.Array],
+    ) -> tuple[list[kernels.Array], dict[int, float]]:
+        """By how much each image counts for each member, T times S×B×M×LANES, and joint losses.
+
+        The mixture's cross-entropy has the gradient Σ_m r_m ∇CE_m, where r_m is the share of
+        member m in the probability of the label; any other counts in full.
+        """
+        kind = self.weights.numpy().dtype
+        shares = [np.ones((*known.shape[:2], self.count, LANES), kind) for known in labels]
+
+        def share(t: int, s: int, block: int) -> float:
+            own = self._crew.workspace(self.weights.dtype)
+            at = (s, block)
+            return kernels.shares(
+                self.weights.numpy(), images[t][at], labels[t][at], own, shares[t][at]
+            )
+
+        losses = {}
+        for t, term in enumerate(terms):
+            if term.joint:
+                found = self._crew.each(share, ((t, *at) for at in np.ndindex(labels[t].shape[:2])))
+                losses[t] = sum(found) / term.labels.shape[1]
+        return shares, losses
 
     def _room(self, tasks: int) -> kernels.Array:
         """A row for each task's gradient."""

@@ -99,7 +99,7 @@ def _clean(
         learners = tuple((SOURCE,) for _ in sets)
     else:
         learners = tuple((i,) for i in sets)
-    return Term(weight, given.images, given.labels, learners)
+    return Term(weight, given.images, given.labels, learners, joint=_jointly(config))
 
 
 def _adversarial(
@@ -115,13 +115,17 @@ def _adversarial(
     mixture = _on_the_mixture(config)
     examples = engine.attack(images, labels, start, pgd, mixture)
     learners = tuple((0 if mixture else i,) for i in range(engine.count))
-    return Term(weight, examples, labels, learners)
+    return Term(weight, examples, labels, learners, joint=_jointly(config))
 
 
 def _start(images: Tensor, noise: Tensor, eps: float, sets: int) -> Tensor:
     """Where a descent begins: at the images, or with noise at points of their eps balls."""
     images = images.expand(sets, *images.shape[1:])
     return torch.clamp(images + eps * noise, 0, 1) if len(noise) else images
+
+
+def _jointly(config: TrainingConfig) -> bool:
+    return isinstance(config, AdvtConfig) and config.joint
 
 
 def _on_the_mixture(config: TrainingConfig) -> bool:

@@ -147,12 +147,22 @@ class PlainLoop:
                 )
             ]
         losses = []
-        for member, (images, labels, examples) in zip(self.members, work, strict=True):
-            terms = [(1.0, F.cross_entropy(member(examples), labels))]
+        for i, (images, labels, examples) in enumerate(work):
+            terms = [(1.0, self._of(i, examples, labels, config.joint))]
             if config.clean_weight:
-                terms.append((config.clean_weight, F.cross_entropy(member(images), labels)))
+                terms.append((config.clean_weight, self._of(i, images, labels, config.joint)))
             losses.append(terms)
         return losses
+
+    def _of(self, i: int, images: Tensor, labels: Tensor, joint: bool) -> Tensor:
+        """Member i's cross-entropy; or the mixture's, in which the others are constants to it."""
+        if not joint:
+            return F.cross_entropy(self.members[i](images), labels)
+        probabilities = [
+            member(images).softmax(1) if j == i else member(images).softmax(1).detach()
+            for j, member in enumerate(self.members)
+        ]
+        return F.nll_loss(torch.stack(probabilities).mean(0).log(), labels)
 
     @staticmethod
     def _examples(

@@ -5,6 +5,7 @@ On a CPU the same code runs without the capture; the tests hold it against the p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Sequence
 
 import torch
@@ -61,7 +62,7 @@ class Stacked(Engine):
         chosen = [self._index(term.learners) for term in terms]
         images = [term.images[sets].flatten(1, 2) for term, sets in zip(terms, chosen, strict=True)]
         logits = self.network.features(torch.cat(images, 1), LAYERS)
-        values, first = [], 0
+        values, parts, first = [], [], 0
         for term, sets in zip(terms, chosen, strict=True):
             labels = term.labels[sets].flatten(1)
             part = logits[:, first : first + labels.shape[1]]
@@ -69,8 +70,16 @@ class Stacked(Engine):
             each = F.cross_entropy(part.flatten(0, 1), labels.flatten(), reduction="none")
             if term.cap is not None:
                 each = torch.where(each > term.cap, each.new_full((), term.cap), each)
-            values.append(each.view(labels.shape).sum(1) / term.labels.shape[1])
-        loss = torch.stack([t.weight * v.sum() for t, v in zip(terms, values, strict=True)]).sum()
+            of_members = each.view(labels.shape)
+            if term.joint:  # the mixture's, which is one loss of all members
+                joint = math.log(self.count) - (-of_members).logsumexp(0)
+                value = joint.sum() / term.labels.shape[1]
+                parts.append(term.weight * value)
+                values.append(value.expand(self.count))
+            else:
+                values.append(of_members.sum(1) / term.labels.shape[1])
+                parts.append(term.weight * values[-1].sum())
+        loss = torch.stack(parts).sum()
         self._descend(torch.autograd.grad(loss, self.network.parameters), learning_rate)
         return torch.stack(values).detach().double()
 

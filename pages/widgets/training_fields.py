@@ -146,6 +146,11 @@ FIELDS: dict[str, Field] = {
         "What the adversarial examples are made against. Each submodel learns its own ones, or "
         "all learn the mixture's.",
     ),
+    "joint": Switch(
+        "Learn as one",
+        "The submodels learn as one network: what is lowered is the mixture's loss, not that of "
+        "each. Only where the mixture is attacked.",
+    ),
     "adv_eps": Real("Attack eps", 0.0, 1.0, 0.005, "L-inf budget of the PGD examples learned."),
     "adv_step_size": Real("Attack step size", 0.0, 1.0, 0.001, "Change of a pixel in a step."),
     "adv_steps": Whole("Attack steps", 1, 1000, "Gradient steps of an example."),
@@ -209,6 +214,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "Adversarial training": (
         "adv_weight",
+        "joint",
         "clean_weight",
         "adv_eps",
         "adv_step_size",

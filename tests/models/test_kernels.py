@@ -230,13 +230,13 @@ def test_learn(member: Conv, sixteen: Tensor, classes: Tensor) -> None:
     labels = torch.where(torch.arange(LANES) < 13, classes, UNKNOWN)
     each = F.cross_entropy(member(sixteen[:13]), labels[:13], reduction="none")
     cap, scale = middle(each.detach()), 0.3
-    capped = each.clamp(max=cap).sum()
-    due = torch.autograd.grad(scale * capped, list(member.parameters()))
+    capped = each.clamp(max=cap)
+    share = torch.linspace(0.1, 2, LANES, dtype=torch.float64)
+    due = torch.autograd.grad(scale * (share[:13] * capped).sum(), list(member.parameters()))
     found = np.full(PARAMETERS, np.nan)
-    loss = kernels.learn(
-        row_of(member), block(sixteen), labels.numpy(), scale, cap, workspace(), found
-    )
-    assert loss == pytest.approx(capped.item(), rel=1e-12)
+    weights, images, own = row_of(member), block(sixteen), workspace()
+    loss = kernels.learn(weights, images, labels.numpy(), scale, cap, share.numpy(), own, found)
+    assert loss == pytest.approx(capped.sum().item(), rel=1e-12)
     assert_near(torch.from_numpy(found), torch.cat([part.flatten() for part in due]))
 
 
@@ -303,6 +303,16 @@ def test_a_mixture_that_is_sure_of_another_class_has_a_gradient_all_the_same(
     least = several(sixteen).argmin(1)
     assert (several(sixteen).exp().gather(1, least[:, None]) == 0).all()
     assert_gradient(several, sixteen, least)
+
+
+def test_shares_in_the_mixture(several: Ensemble, sixteen: Tensor, classes: Tensor) -> None:
+    known = torch.where(torch.arange(LANES) < 13, classes, UNKNOWN)
+    rows = flat_parameters([each for each in several.members if isinstance(each, Conv)]).numpy()
+    found = np.full((3, LANES), np.nan)
+    loss = kernels.shares(rows, block(sixteen), known.numpy(), workspace(), found)
+    of_label = several.member_log_probs(sixteen)[:, torch.arange(13), classes[:13]].exp()
+    assert_near(torch.from_numpy(found[:, :13]), of_label[:, :13] / of_label.sum(0))
+    assert loss == pytest.approx(-of_label.mean(0).log().sum().item(), rel=1e-12)
 
 
 @pytest.mark.parametrize("members", [1, 3])

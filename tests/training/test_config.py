@@ -140,6 +140,8 @@ REFUSED: dict[type[TrainingConfig], list[Refusal]] = {
         *OF_ADVERSARIAL,
         ("members", 0, "members is 0; it must be a whole number from 1 to 16"),
         ("attacked", "all", "attacked is 'all'; it must be one of members, mixture"),
+        ("joint", 1, "joint is 1; it must be true or false"),
+        ("joint", True, "joint is True; it must be false where each member is attacked"),
         ("clean_weight", -1, "clean_weight is -1; it must be a number from 0 to 100"),
         ("clean_weight", math.nan, "clean_weight is nan"),
     ],
@@ -218,7 +220,7 @@ FAR: list[TrainingConfig] = [
         cap=2.5,
     ),
     DvergeAdvtConfig(adv_random_start=False, layer=LayerChoice.BATCH, snapshot_every=7),
-    AdvtConfig(attacked=Attacked.MIXTURE, start="c"),
+    AdvtConfig(attacked=Attacked.MIXTURE, joint=True, start="c"),
 ]
 
 

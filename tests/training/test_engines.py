@@ -61,6 +61,9 @@ CONFIGS: dict[str, TrainingConfig] = {
     "advt on the mixture": AdvtConfig(
         **COMMON, **ATTACK, attacked=Attacked.MIXTURE, clean_weight=0.3
     ),
+    "advt of the mixture as one": AdvtConfig(
+        **COMMON, **ATTACK, attacked=Attacked.MIXTURE, joint=True, clean_weight=0.3
+    ),
 }
 
 

@@ -44,6 +44,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "dverge-advt": {"method": Method.DVERGE_ADVT, "augmentation": Augmentation.CROP_FLIP},
     "advt on members": {"method": Method.ADVT, "clean_weight": 0.5},
     "advt on the mixture": {"method": Method.ADVT, "attacked": "mixture"},
+    "advt as one": {"method": Method.ADVT, "attacked": "mixture", "joint": True},
 }
 STOPS = [
     *itertools.product([Lanes], RECIPES, (LAST_BUT_ONE, BOUNDARY)),

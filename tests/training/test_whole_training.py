@@ -89,6 +89,11 @@ RECIPES: dict[str, tuple[dict[str, Any], list[str], dict[str, float]]] = {
         ["source"],
         {"adversarial": 1, "clean": 0.4},
     ),
+    "advt as one": (
+        {"method": Method.ADVT, "attacked": "mixture", "joint": True, "clean_weight": 0.4},
+        ["source"],
+        {"adversarial": 1, "clean": 0.4},
+    ),
 }
 
 
