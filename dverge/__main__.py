@@ -15,6 +15,7 @@ import torch
 from tqdm import tqdm
 
 from dverge import checkpoints, reproduce
+from dverge.charts import ablation_frame, to_markdown
 from dverge.data import cli as data_cli
 from dverge.devices import resolve_device
 from dverge.errors import DvergeError, RunError
@@ -22,6 +23,7 @@ from dverge.evaluation import cli as evaluation_cli
 from dverge.evaluation.bench import bench_attack
 from dverge.evaluation.tour import choose_tour, write_tour
 from dverge.files import write_json
+from dverge.reproduction.ablation import ablate, read_ablation
 from dverge.runs import (
     Control,
     RunFolder,
@@ -107,6 +109,9 @@ def build_parser() -> argparse.ArgumentParser:
     tour = commands.add_parser("tour", help="choose the guided tour's pictures anew")
     tour.set_defaults(run=choose_pictures)
 
+    ablation = commands.add_parser("ablation", help="train the tuned recipe's variants again")
+    ablation.set_defaults(run=run_ablation)
+
     bench = commands.add_parser("bench", help="time the fast ways against plain PyTorch")
     bench.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     bench.add_argument("--json", type=Path, metavar="FILE", help="write the rows there, too")
@@ -121,6 +126,17 @@ def choose_pictures(arguments: argparse.Namespace) -> int:
         f"The tour shows test image {chosen.image}, the first of {chosen.fitting} that fit, and "
         f"the pair {chosen.source}, {chosen.target}, the first of {chosen.pairs_fitting}."
     )
+    return 0
+
+
+def run_ablation(arguments: argparse.Namespace) -> int:
+    with tqdm(total=1.0, bar_format="{l_bar}{bar}| {elapsed}<{remaining}") as bar:
+        for title, share in ablate():
+            if bar.desc != f"{title}: ":
+                bar.reset()
+                bar.set_description(title)
+            bar.update(share - bar.n)
+    print(to_markdown(ablation_frame(read_ablation())))
     return 0
 
 
@@ -211,7 +227,7 @@ def reproduce_report(arguments: argparse.Namespace) -> int:
         return reproduce.run(arguments)
     infos = checkpoints.list_all()[0]
     config = retraining(arguments.retrain, infos, arguments.seed)
-    return begin(config, retraining_name(config, {info.name for info in infos}))
+    return begin(config, retraining_name(arguments.retrain, config, {info.name for info in infos}))
 
 
 def begin(config: TrainingConfig, name: str) -> int:

@@ -163,5 +163,5 @@ def _with_bar(info: CheckpointInfo, images: int) -> list[Verification]:
 
 def _shipped(found: Reproduction) -> list[CheckpointInfo]:
     """The checkpoints behind the tables."""
-    groups: list[Any] = [*found.tables, found.advt]
+    groups: list[Any] = [*found.tables, found.advt, found.tuned]
     return [trained.info for group in groups for trained in group.trained]

@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from dverge.charts import agreement_chart, agreement_frame, cell_frame
+from dverge.charts import ablation_frame, agreement_chart, agreement_frame, cell_frame
 from dverge.charts.report_document import (
     DEFINITION,
     PROTOCOL_DIFFERENCES,
@@ -30,7 +30,9 @@ from dverge.reproduction import (
     reproduce,
     reproduce_figures,
 )
+from dverge.reproduction.ablation import ABOUT, Variant, read_ablation
 from dverge.reproduction.trained import SETTINGS
+from dverge.runs import TUNED
 from pages.widgets.measuring import offer, show_evaluations
 from pages.widgets.messages import errors_as_messages, show_left_out, stop_without_checkpoints
 from pages.widgets.navigation import enter_through_app
@@ -123,10 +125,21 @@ def show_tables(found: Reproduction) -> None:
             show_table(found.lines(table))
             st.caption(words_of(found, table))
         show_retraining(f"table-{number}", f"retrain-table-{number}")
-    if len(found.beside) > 1 + found.advt.measured:
-        st.subheader("Beside the report", anchor="beside")
-        show_table(found.beside)
-        st.caption("Mixtures of ensembles that were trained otherwise, on the same images.")
+
+
+def show_beyond(found: Reproduction, variants: Sequence[Variant]) -> None:
+    """Mixtures that the report lacks, the best recipe found, and what matters in it."""
+    st.subheader("Beyond the report", anchor="beyond")
+    show_table(found.beside)
+    st.caption(
+        "Mixtures that the report does not show, on the same images. The tuned one has the same "
+        f"network and another recipe. {words_of(found, found.tuned)}"
+    )
+    show_retraining(TUNED, "retrain-tuned")
+    if variants:
+        st.markdown("**What matters in the tuned recipe**")
+        st.table(ablation_frame(variants).set_index("Recipe"))
+        st.caption(f"{ABOUT} Done by `python -m dverge ablation`.")
 
 
 def words_of(found: Reproduction, table: TableAgain) -> str:
@@ -139,15 +152,18 @@ def words_of(found: Reproduction, table: TableAgain) -> str:
         seconds = info.card.training_seconds
         took = f", trained in {duration(seconds)} on {info.card.device}" if seconds else ""
         words.append(f"{info.name} (seed {info.card.seed}{took})")
-    back, measured, _ = found.returned([table])
     several = " Figures are means over these." if len(cards) > 1 else ""
+    here = f"Here: {', '.join(words)}.{several}"
+    if not table.printed.rows:
+        return here
+    back, measured, _ = found.returned([table])
     report = f" The report took {table.printed.took}." if table.printed.took else ""
-    return f"Here: {', '.join(words)}.{several}{report} {back} of {measured} figures come back."
+    return f"{here}{report} {back} of {measured} figures come back."
 
 
 def show_missing(found: Reproduction) -> None:
     """Offers to measure what the tables lack; nothing is timed before they are looked at."""
-    groups = [*found.tables, found.advt]
+    groups = [*found.tables, found.advt, found.tuned]
     infos = list({t.info.name: t.info for group in groups for t in group.trained}.values())
     titles = {
         Protocol.REPORT: "The report's protocol",
@@ -203,6 +219,7 @@ with errors_as_messages():
     show_answer(again)
     show_missing(again[0])
     show_tables(again[0])
+    show_beyond(again[0], read_ablation())
     st.subheader("Why figures differ", anchor="why")
     st.markdown("\n".join(f"- {line}" for line in PROTOCOL_DIFFERENCES))
     for figure in again[1]:

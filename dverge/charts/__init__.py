@@ -28,6 +28,7 @@ from dverge.charts.region_sheet import region_sheet
 from dverge.charts.regions import CLASS_COLOURS, class_colours, region_picture, region_svg
 from dverge.charts.report_curves import figure_chart, figure_panels, trainings_panels
 from dverge.charts.reproduction import (
+    ablation_frame,
     again_frame,
     agreement_chart,
     agreement_frame,
@@ -51,6 +52,7 @@ __all__ = [
     "SAYS_SIGNS",
     "TRAIN_LOSS",
     "VERDICT_SIGNS",
+    "ablation_frame",
     "again_frame",
     "agreement_chart",
     "agreement_frame",

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from dverge.charts.reproduction import again_frame, cell_frame
+from dverge.charts.reproduction import ablation_frame, again_frame, cell_frame
 from dverge.charts.tables import to_latex, to_markdown
 from dverge.evaluation import Protocol
 from dverge.reproduction import (
@@ -18,6 +18,7 @@ from dverge.reproduction import (
     TableAgain,
     report_statements,
 )
+from dverge.reproduction.ablation import ABOUT, read_ablation
 
 DEFINITION = (
     "A figure comes back if the printed one lies within the 95 % interval (Wilson) of ours under "
@@ -33,6 +34,7 @@ READING = (
 UNDER = {
     str(Protocol.REPORT): "As the report measures",
     str(Protocol.STANDARD): "Under the standard protocol",
+    str(Protocol.AUTOATTACK): "Under AutoAttack",
     "history": "In the training's course",
 }
 OUTCOME_TITLES = {
@@ -113,8 +115,9 @@ def report_markdown(
         back, measured, _ = found.returned([table])
         parts += [f"## {table.printed.title}", to_markdown(again_frame(found.lines(table)))]
         parts.append(f"{training_words(table)} {back} of {measured} figures come back.")
-    if found.others:
-        parts += ["## Beside the report", to_markdown(again_frame(found.beside))]
+    parts += ["## Beyond the report", to_markdown(again_frame(found.beside))]
+    if variants := read_ablation():
+        parts += [to_markdown(ablation_frame(variants)), ABOUT]
     parts += ["## Why they differ", "\n".join(f"- {line}" for line in PROTOCOL_DIFFERENCES)]
     for figure in figures:
         parts += [f"## Figure {figure.printed.number}", figure.printed.caption + "."]

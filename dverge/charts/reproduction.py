@@ -11,6 +11,7 @@ import pandas as pd
 from dverge.charts.style import METHOD_COLOURS
 from dverge.evaluation import Protocol, attack_title
 from dverge.reproduction import AUTO_COLUMNS, COLUMNS, Line, Reproduction, Spread, TableAgain
+from dverge.reproduction.ablation import Variant
 from dverge.reproduction.trained import SETTINGS
 
 NO_FIGURE = "–"
@@ -53,6 +54,21 @@ def again_frame(lines: Sequence[Line]) -> pd.DataFrame:
 
 def _text(cell: Spread | None) -> str:
     return NO_FIGURE if cell is None else str(cell)
+
+
+def ablation_frame(variants: Sequence[Variant]) -> pd.DataFrame:
+    """What matters in the tuned recipe, as texts: a line a variant, per cent with intervals."""
+    return pd.DataFrame(
+        [
+            {"Recipe": variant.title}
+            | {
+                attack_title(each.attack, each.parameters): f"{each.accuracy:.1f} "
+                f"({each.ci_low:.1f}–{each.ci_high:.1f})"
+                for each in variant.figures
+            }
+            for variant in variants
+        ]
+    )
 
 
 def cell_frame(found: Reproduction) -> pd.DataFrame:

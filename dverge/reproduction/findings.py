@@ -155,6 +155,26 @@ def _range(rows: Sequence[Row]) -> str:
     return f"{min(values):.1f} to {max(values):.1f} % (95 % intervals from {low:.1f} to {high:.1f})"
 
 
+def above_printed(ours: TableAgain, tables: Sequence[TableAgain]) -> Finding:
+    """Whether our mixture's figures are above each that the report prints of a mixture."""
+    printed = [t.printed.rows[MIXTURE_NAME] for t in tables if MIXTURE_NAME in t.printed.rows]
+    parts: list[str] = []
+    rows: list[Row] = []
+    answers: list[bool] = []
+    for column, values in zip(COLUMNS, zip(*printed, strict=True), strict=True):
+        cell = ours.cell(Protocol.REPORT, MIXTURE_NAME, column)
+        if cell is None:
+            continue
+        best = max(values)
+        answers += [value > best for value in cell.values]
+        parts.append(f"{title_of(column, cell.rows[0])}: {cell}, printed at most {best:.2f}")
+        rows += cell.rows
+    if not rows:
+        return missing(str(Protocol.REPORT))
+    words = sentence(parts, rows)
+    return Finding(str(Protocol.REPORT), Judgement.of(every(answers)), words, tuple(rows))
+
+
 def as_printed(ours: TableAgain, theirs: TableAgain, column: str) -> str:
     """What the report's own tables have of our mixture and the best model of theirs."""
     index = COLUMNS.index(column)

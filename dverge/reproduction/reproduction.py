@@ -21,6 +21,7 @@ from dverge.reproduction.trained import (
 )
 
 ADVT = ReportTable("AdvT, 50 epochs", "advt", 50, {})  # what DVERGE+AdvT is to be compared with
+TUNED = ReportTable("The tuned recipe", "advt", 100, {}, recipe="tuned")
 _OTHER = ReportTable("Beside the report", "", 0, {})
 ReadResults = Callable[[CheckpointInfo], list[Results]]
 
@@ -131,12 +132,14 @@ class Reproduction:
     Attributes:
         tables: as REPORT_TABLES.
         advt: adversarial training alone, which the report lacks.
+        tuned: the best recipe found for the same network.
         others: further trained ensembles that have figures: other recipes, other lengths.
         images: which ones the figures are of, by protocol; the same in all tables.
     """
 
     tables: tuple[TableAgain, ...]
     advt: TableAgain
+    tuned: TableAgain
     others: tuple[Trained, ...]
     images: dict[Protocol, Images]
 
@@ -167,6 +170,8 @@ class Reproduction:
         lines = [Line("vanilla mixture", MIXTURE_NAME, self.vanilla, baseline=True)]
         if self.advt.measured:
             lines.append(Line("AdvT mixture", MIXTURE_NAME, self.advt, baseline=True))
+        if self.tuned.measured:
+            lines.append(Line("tuned mixture", MIXTURE_NAME, self.tuned, baseline=True))
         return lines + [
             Line(each.info.name, MIXTURE_NAME, TableAgain(_OTHER, (each,)), baseline=True)
             for each in self.others
@@ -207,8 +212,8 @@ def reproduce(infos: Sequence[CheckpointInfo], results: ReadResults = all_result
         infos: the checkpoints there are.
         results: what is kept of a checkpoint's evaluations.
     """
-    printed = (*REPORT_TABLES, ADVT)
-    groups = [trained_as(infos, table.method, table.epochs) for table in printed]
+    printed = (*REPORT_TABLES, ADVT, TUNED)
+    groups = [trained_as(infos, t.method, t.epochs, t.recipe) for t in printed]
     shown = [info for group in groups for info in group]
     kept = {info.name: results(info) for info in infos}
     images = {
@@ -224,7 +229,7 @@ def reproduce(infos: Sequence[CheckpointInfo], results: ReadResults = all_result
     digests = {info.digest for info in shown}
     others = (each for each in known.values() if each.info.digest not in digests)
     return Reproduction(
-        tuple(again[:-1]), again[-1], tuple(filter(_is_of_interest, others)), images
+        tuple(again[:-2]), again[-2], again[-1], tuple(filter(_is_of_interest, others)), images
     )
 
 

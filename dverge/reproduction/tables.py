@@ -41,10 +41,23 @@ RECIPES: dict[str, dict[str, Any]] = {
     "dverge": _SGD | _DISTILLATION,
     "dverge-advt": _SGD | _DISTILLATION | _ADVERSARIAL | {"adv_weight": 1.0},
     "advt": _SGD | _ADVERSARIAL | {"attacked": "members", "joint": False, "clean_weight": 0.0},
+    "tuned": _SGD
+    | _ADVERSARIAL
+    | {
+        "batch_size": 64,
+        "learning_rate": 3e-2,
+        "schedule": "cosine",
+        "adv_steps": 4,
+        "adv_step_size": 0.012,
+        "attacked": "mixture",
+        "joint": True,
+        "clean_weight": 1.0,
+    },
 }
-"""By method, all settings but epochs, seed, device, snapshots and what it starts from.
+"""All settings but epochs, seed, device, snapshots and what it starts from.
 
-The report has no adversarial training alone ("advt"): it is DVERGE+AdvT's without DVERGE.
+The report has no adversarial training alone ("advt"): it is DVERGE+AdvT's without DVERGE. "tuned"
+is the best recipe found for the same network.
 """
 
 
@@ -55,6 +68,7 @@ class ReportTable:
     Attributes:
         title: what it is.
         method, epochs: of the training it is about.
+        recipe: which of RECIPES it is of; the one named like the method if empty.
         rows: per cent by model, in the order of COLUMNS.
         number: as the report counts its tables.
         took: what the report says of the time it took, if anything.
@@ -66,6 +80,7 @@ class ReportTable:
     rows: dict[str, tuple[float, float, float, float]]
     number: int = 0
     took: str = ""
+    recipe: str = ""
 
 
 REPORT_TABLES = (

@@ -116,7 +116,7 @@ def snapshot_epoch(name: str) -> int | None:
 
 
 def trained_as(
-    infos: Sequence[CheckpointInfo], method: str, epochs: int
+    infos: Sequence[CheckpointInfo], method: str, epochs: int, recipe: str = ""
 ) -> tuple[CheckpointInfo, ...]:
     """The checkpoints of a method's recipe after so many epochs, each of its own weights.
 
@@ -124,12 +124,12 @@ def trained_as(
     """
     unlike: dict[str, CheckpointInfo] = {}
     for info in sorted(infos, key=lambda info: (info.card.seed or 0, info.name)):
-        if _fits(info, method, epochs):
+        if _fits(info, method, epochs, RECIPES[recipe or method]):
             unlike.setdefault(info.digest, info)
     return tuple(unlike.values())
 
 
-def _fits(info: CheckpointInfo, method: str, epochs: int) -> bool:
+def _fits(info: CheckpointInfo, method: str, epochs: int, recipe: dict[str, Any]) -> bool:
     card = info.card
     after = snapshot_epoch(info.name) or card.config.get("epochs")
     if card.method != method or after != epochs or len(card.members) != MEMBERS or card.classes:
@@ -139,4 +139,4 @@ def _fits(info: CheckpointInfo, method: str, epochs: int) -> bool:
     except ConfigError:
         return False
     started = method == "vanilla" or settings["start"]
-    return bool(started) and all(settings[k] == v for k, v in RECIPES[method].items())
+    return bool(started) and all(settings[k] == v for k, v in recipe.items())

@@ -8,7 +8,7 @@ from dverge import checkpoints
 from dverge.charts import method_title
 from dverge.data import full_data_available
 from dverge.errors import DvergeError
-from dverge.runs import RETRAINED, retraining, retraining_name
+from dverge.runs import RETRAINED, TUNED, retraining, retraining_name
 from dverge.training import TrainingConfig
 from pages.widgets.messages import errors_as_messages, show_error
 from pages.widgets.resources import all_checkpoints, run_manager, trainings
@@ -59,32 +59,33 @@ def _offer(what: str, key: str) -> None:
         "then shows.",
     )
     config = retraining(what, infos, int(chosen))
-    st.markdown(_words(config))
+    st.markdown(_words(what, config))
     st.button(
         "Queue this training",
         icon=":material/play_arrow:",
         type="primary",
         key=f"{key}-start",
         on_click=_start,
-        args=(config, key),
+        args=(what, config, key),
     )
     st.caption(time_needed(config))
 
 
-def _words(config: TrainingConfig) -> str:
+def _words(what: str, config: TrainingConfig) -> str:
     """What is trained."""
     start = getattr(config, "start", "")
     words = f"{method_title(config.method)}, {config.epochs} epochs, {config.members} submodels"
     began = f", from **{start}**" if start else ", from fresh weights"
-    return f"{words}{began}; all settings as the report has them."
+    settings = "the tuned settings" if what == TUNED else "all settings as the report has them"
+    return f"{words}{began}; {settings}."
 
 
-def _start(config: TrainingConfig, key: str) -> None:
+def _start(what: str, config: TrainingConfig, key: str) -> None:
     """Callback of the button: a click is not lost where a rerun is under way."""
     taken = {info.name for info in checkpoints.list_all()[0]}
     taken |= {view.spec.name for view in run_manager().views()}
     try:
-        name = retraining_name(config, taken)
+        name = retraining_name(what, config, taken)
         run_manager().submit(config, name)
         st.session_state[f"{QUEUED}-{key}"] = name
     except DvergeError as error:

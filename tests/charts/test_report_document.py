@@ -139,5 +139,5 @@ def test_other_recipes_have_a_table_of_their_own(tmp_path: Path) -> None:
     counted = trained(tmp_path, "d-s0", "dverge", 200)
     measure(counted, Protocol.STANDARD, {"fgsm": (1, 2, 3, 4)})
     text = report_markdown(*again_of(tmp_path))
-    section = text.partition("## Beside the report")[2]
+    section = text.partition("## Beyond the report")[2]
     assert "| d-tuned |" in section and "44.4 (" in section

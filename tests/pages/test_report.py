@@ -187,7 +187,7 @@ def test_several_seeds_are_told_by_mean_and_spread(two: Path) -> None:
 
 def test_where_there_is_nothing_it_says_so(two: Path) -> None:
     app = open_page()
-    assert text_of(app).count("There is no checkpoint here that was trained this way.") == 2
+    assert text_of(app).count("There is no checkpoint here that was trained this way.") == 3
     assert "28 of the report's 60 figures that were measured here" in app.subheader[0].value
     assert any("There is no training of this kind here yet." in html for html in said(app))
 
@@ -208,13 +208,12 @@ def test_without_a_checkpoint_it_says_how_to_get_one(empty: Path) -> None:
 
 def test_tuned_and_adversarial_training_appear_once_they_are_there(two: Path) -> None:
     app = open_page()
-    assert "Beside the report" not in text_of(app)
     tuned = trained(two, "dverge-3xconv-s0-tuned", "dverge", 200, alpha=2.0)
     measure(tuned, Protocol.STANDARD, dict.fromkeys(COLUMNS, (1, 2, 3, 777)))
     advt = trained(two, "advt-3xconv-s0", "advt", 50)
     measure(advt, Protocol.REPORT, dict.fromkeys(COLUMNS, (1, 2, 3, 555)))
     app.run()
-    assert errors(app) == [] and "Beside the report" in text_of(app)
+    assert errors(app) == [] and "Beyond the report" in text_of(app)
     beside = rows_of(tables(app)[-1])
     assert beside["dverge-3xconv-s0-tuned"][2].startswith("77.7")
     assert beside["AdvT mixture"][1].startswith("55.5")
@@ -259,7 +258,7 @@ def test_a_broken_history_is_a_message(two: Path) -> None:
 def test_a_broken_checkpoint_is_named_and_the_others_are_shown(two: Path) -> None:
     (two / "foreign").mkdir()
     app = open_page()
-    assert errors(app) == [] and len(tables(app)) == 4
+    assert errors(app) == [] and len(tables(app)) == 5
     assert "foreign is left out." in app.warning[-1].value
 
 
@@ -378,4 +377,4 @@ def test_a_training_of_the_same_kind_that_goes_on_is_told(
 @pytest.mark.parametrize("name", ["report-missing", "retrain-table-1", "anything"])
 def test_nonsense_in_the_address_never_breaks_the_page(two: Path, name: str) -> None:
     app = open_page(**{name: "%00<script>"})
-    assert errors(app) == [] and len(tables(app)) == 4
+    assert errors(app) == [] and len(tables(app)) == 5

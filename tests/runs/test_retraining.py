@@ -9,7 +9,7 @@ import pytest
 
 from dverge import checkpoints
 from dverge.errors import CheckpointError, ConfigError
-from dverge.runs import RETRAINED, retraining, retraining_name
+from dverge.runs import RETRAINED, TUNED, retraining, retraining_name
 from dverge.training import PRESETS, DvergeAdvtConfig, DvergeConfig, Method, VanillaConfig
 from tests.reproduction.report_shelf import trained
 
@@ -73,20 +73,39 @@ def test_a_tuned_recipe_is_not_taken_for_the_reports(tmp_path: Path) -> None:
 
 def test_names_are_free_and_say_what_it_is() -> None:
     config = VanillaConfig()
-    assert retraining_name(config, set()) == "vanilla-3xconv-s0"
-    assert retraining_name(config, {"vanilla-3xconv-s0"}) == "vanilla-3xconv-s0-2"
-    assert retraining_name(VanillaConfig(seed=5), {"vanilla-3xconv-s0"}) == "vanilla-3xconv-s5"
+    assert retraining_name("table-1", config, set()) == "vanilla-3xconv-s0"
+    assert retraining_name("table-1", config, {"vanilla-3xconv-s0"}) == "vanilla-3xconv-s0-2"
+    assert (
+        retraining_name("table-1", VanillaConfig(seed=5), {"vanilla-3xconv-s0"})
+        == "vanilla-3xconv-s5"
+    )
     long = VanillaConfig(epochs=100)
     taken = {"vanilla-3xconv-s0"}
-    assert retraining_name(long, taken) == "vanilla-3xconv-s0-100"
-    assert retraining_name(long, taken | {"vanilla-3xconv-s0-100"}) == "vanilla-3xconv-s0-2"
+    assert retraining_name("figure-2", long, taken) == "vanilla-3xconv-s0-100"
+    assert (
+        retraining_name("figure-2", long, taken | {"vanilla-3xconv-s0-100"})
+        == "vanilla-3xconv-s0-2"
+    )
 
 
 def test_every_table_and_figure_can_be_retrained() -> None:
-    keys = [*(f"table-{i}" for i in (1, 2, 3)), *(f"figure-{i}" for i in (2, 3, 4))]
+    keys = [*(f"table-{i}" for i in (1, 2, 3)), *(f"figure-{i}" for i in (2, 3, 4)), TUNED]
     assert list(RETRAINED) == keys
     for method, epochs in RETRAINED.values():
         assert epochs in (PRESETS[Method(method)]["report"].epochs, 100)
+
+
+def test_the_tuned_recipe_goes_on_from_dverge_advt(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"no DVERGE\+AdvT submodels.*table-3"):
+        retraining(TUNED, [])
+    before = trained(tmp_path, "m", "dverge-advt", 50)
+    config = retraining(TUNED, [before])
+    due = PRESETS[Method.ADVT][TUNED].to_dict()
+    assert config.to_dict() == due | {"start": "m", "start_digest": before.digest}
+    assert retraining_name(TUNED, config, set()) == "advt-3xconv-s0-tuned"
+    changed = {k: v for k, v in due.items() if k not in ("epochs", "seed", "start")}
+    again = trained(tmp_path, "t", "advt", 100, seed=3, start="m", **changed)
+    assert retraining(TUNED, [before, again]).seed == 3
 
 
 def test_a_copy_under_another_name_is_the_same_training(tmp_path: Path) -> None:

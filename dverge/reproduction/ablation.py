@@ -1,0 +1,140 @@
+"""What matters in the tuned recipe: trained for a short while, and again with one thing changed.
+
+`ablation.json` holds the figures, and what they were computed with. To measure them anew:
+`python -m dverge ablation`, which goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dverge import checkpoints
+from dverge.data import Split, load
+from dverge.devices import describe_device, resolve_device
+from dverge.evaluation.accuracy import MIXTURE_NAME, Accuracy, headlines
+from dverge.evaluation.evaluation import Evaluation, LoadImages
+from dverge.evaluation.protocols import EPS, L2_EPS, REPORT_EPS, EvaluationConfig, Protocol
+from dverge.files import write_json
+from dverge.models import Ensemble
+from dverge.training import PRESETS, AdvtConfig, Method, Training, load_start, with_fixed_start
+
+FILE = Path(__file__).with_name("ablation.json")
+EPOCHS = 8
+IMAGES = 1000
+START = "dverge-advt-3xconv-s0"
+VARIANTS: dict[str, dict[str, Any]] = {
+    "tuned recipe": {},
+    "a loss for each submodel": {"joint": False},
+    "each submodel attacked by itself": {"joint": False, "attacked": "members"},
+    "no clean term": {"clean_weight": 0.0},
+    "ten attack steps of 0.007": {"adv_steps": 10, "adv_step_size": 0.007},
+    "a tenth of the learning rate": {"learning_rate": 3e-3},
+    "constant learning rate": {"schedule": "constant"},
+    "random crops and flips": {"augmentation": "crop-flip"},
+    "from the vanilla submodels": {"start": "vanilla-3xconv-s0"},
+}
+"""By title, what is changed in the tuned recipe."""
+COLUMNS: dict[str, dict[str, Any]] = {
+    "clean": {},
+    "fgsm": {"eps": REPORT_EPS},
+    "pgd-linf": {"eps": EPS, "steps": 50},
+    "pgd-l2": {"eps": L2_EPS, "steps": 50},
+}
+"""The standard protocol's figures that are kept: attacks with their setting."""
+ABOUT = (
+    f"Each line is the tuned recipe with one thing changed, trained for {EPOCHS} epochs only, so "
+    f"that figures are lower than the checkpoint's; all start from {START} but for one. Mixtures, "
+    f"protocol standard, {IMAGES:,} test images, seed 0; one training each, so that differences of "
+    "a point or two say little."
+)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A short training with one thing changed, and what its mixture is right on.
+
+    Attributes:
+        title: a key of VARIANTS.
+        config: the settings it was trained with.
+        seconds: that the training took.
+        device: where.
+        figures: of the mixture, in the order of COLUMNS.
+    """
+
+    title: str
+    config: dict[str, Any]
+    seconds: float
+    device: str
+    figures: list[Accuracy]
+
+
+def read_ablation(file: Path = FILE) -> list[Variant]:
+    """The variants measured so far, in the order of VARIANTS."""
+    if not file.is_file():
+        return []
+    values = json.loads(file.read_text(encoding="utf-8"))
+    found = [Variant(**(v | {"figures": [Accuracy(**f) for f in v["figures"]]})) for v in values]
+    return sorted(found, key=lambda variant: list(VARIANTS).index(variant.title))
+
+
+def config_of(title: str) -> AdvtConfig:
+    """The settings of a variant.
+
+    Raises:
+        CheckpointError: what it starts from is not there.
+    """
+    tuned = PRESETS[Method.ADVT]["tuned"].to_dict()
+    changed = {"start": START, "epochs": EPOCHS} | VARIANTS[title]
+    return with_fixed_start(AdvtConfig.from_dict(tuned | changed))
+
+
+def ablate(file: Path = FILE, load_images: LoadImages = load) -> Iterator[tuple[str, float]]:
+    """Train and measure what the file does not hold yet, keeping each as it is done.
+
+    Yields:
+        A variant's title and the share of its training that is done, 0 to 1.
+
+    Raises:
+        CheckpointError: a checkpoint to start from is not there.
+        DataError: the full data set is not on this machine.
+    """
+    done = {variant.title: variant for variant in read_ablation(file)}
+    for title in VARIANTS:
+        config = config_of(title)
+        if title in done and done[title].config == config.to_dict():
+            continue
+        training = _training(config, load_images)
+        seconds = 0.0
+        for news in training.run():
+            seconds += getattr(news, "seconds", 0.0)
+            yield title, training.progress()
+        device = describe_device(resolve_device(config.device))
+        figures = _figures(training.ensemble(), load_images)
+        done[title] = Variant(title, config.to_dict(), round(seconds, 1), device, figures)
+        write_json(file, [asdict(done[each]) for each in VARIANTS if each in done])
+
+
+def _training(config: AdvtConfig, load_images: LoadImages) -> Training:
+    images = load_images(Split.TRAIN), load_images(Split.VALIDATION)
+    return Training(config, *images, resolve_device(config.device), load_start(config))
+
+
+def _figures(ensemble: Ensemble, load_images: LoadImages) -> list[Accuracy]:
+    """The mixture's, under the standard protocol."""
+    with tempfile.TemporaryDirectory() as folder:
+        info = checkpoints.save("variant", ensemble, method="advt", root=Path(folder))
+        config = EvaluationConfig((info.name,), Protocol.STANDARD, Split.TEST, IMAGES)
+        evaluation = Evaluation(config, load_images, Path(folder))
+        rows = [row.figure for found in evaluation.run() for row in found or []]
+    own = headlines(row for row in rows if row.model == MIXTURE_NAME)
+    return [
+        replace(figure, held="")
+        for attack, setting in COLUMNS.items()
+        for figure in own
+        if figure.attack == attack and setting.items() <= figure.parameters.items()
+    ]
