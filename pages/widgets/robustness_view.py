@@ -55,10 +55,12 @@ class View:
 def choose_view(available: list[CheckpointInfo]) -> View:
     """Draw the page's choices and return them."""
     by_name = {info.name: info for info in sorted(available, key=_place)}
+    whole = [name for name in by_name if snapshot_epoch(name) is None]
+    measured = [name for name in whole if _is_measured(by_name[name])]
     names = st.multiselect(
         "Ensembles",
         list(by_name),
-        default=[name for name in by_name if snapshot_epoch(name) is None][:MOST_COMPARED],
+        default=(measured or whole)[:MOST_COMPARED],
         max_selections=MOST_COMPARED,
         key="robust-ensembles",
         bind="query-params",
@@ -71,6 +73,10 @@ def choose_view(available: list[CheckpointInfo]) -> View:
         chosen = [baseline, *(info for info in chosen if info != baseline)]
     images = _choose_images(chosen)
     return View(tuple(chosen), baseline, images, _choose_attack(chosen, images))
+
+
+def _is_measured(info: CheckpointInfo) -> bool:
+    return any(each.subject.protocol in SUMMARY_PROTOCOLS for each in results_of(info))
 
 
 def _place(info: CheckpointInfo) -> tuple[int, tuple[bool, str]]:

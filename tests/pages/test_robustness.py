@@ -556,6 +556,17 @@ def test_snapshots_are_left_out_until_they_are_chosen(measured: Path) -> None:
     assert box.value == [VANILLA, OTHER] and f"{OTHER}-e25" in box.options
 
 
+def test_at_first_those_stand_there_that_were_measured(measured: Path) -> None:
+    unmeasured = shutil.ignore_patterns("evaluations")
+    shutil.copytree(measured / OTHER, measured / "new", ignore=unmeasured)
+    box = open_page().multiselect(key="robust-ensembles")
+    assert box.value == [VANILLA, OTHER] and "new" in box.options
+    for name in (VANILLA, OTHER):
+        shutil.rmtree(measured / name / "evaluations")
+    box = open_page().multiselect(key="robust-ensembles")
+    assert set(box.value) == {VANILLA, OTHER, "new"}
+
+
 # --- what is broken ---
 
 
@@ -580,7 +591,7 @@ def test_a_tampered_checkpoint_is_an_error_in_its_card(
 def test_a_file_of_results_that_cannot_be_read_is_as_none(measured: Path) -> None:
     for file in (measured / OTHER / "evaluations").iterdir():
         file.write_text("{")
-    app = open_page()
+    app = open_page(robust_ensembles=OTHER)
     app.selectbox(key="robust-images").select("20 test images").run()
     assert errors(app) == []
     assert f"not measured yet on 20 test images for **{OTHER}**." in text_of(app)
