@@ -89,7 +89,7 @@ def test_it_is_kept_as_it_goes_and_goes_on(small: Path) -> None:
 def test_other_settings_are_measured_anew(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = small / "ablation.json"
     assert list(ablate(file, images))
-    first, second = ablation.VARIANTS
+    _first, second = ablation.VARIANTS
     changed = ablation.VARIANTS | {second: {"training_images": 64, "momentum": 0.5}}
     monkeypatch.setattr(ablation, "VARIANTS", changed)
     assert {title for title, _ in ablate(file, images)} == {second}
