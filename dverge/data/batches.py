@@ -18,9 +18,13 @@ PADDING = 4
 
 
 class Augmentation(enum.StrEnum):
-    """What is done to a training image: nothing, or zero pad 4, random crop, random mirror."""
+    """What is done to a training image.
+
+    NONE: nothing. FLIP: random mirror. CROP_FLIP: zero pad 4, random crop, random mirror.
+    """
 
     NONE = "none"
+    FLIP = "flip"
     CROP_FLIP = "crop-flip"
 
 
@@ -109,7 +113,10 @@ class Stream:
         order = torch.randperm(count, generator=generator).to(device)
         if self.augmentation is Augmentation.NONE:
             return _Plan(order)
-        corners = torch.randint(2 * PADDING + 1, (2, count), generator=generator).to(device)
+        if self.augmentation is Augmentation.FLIP:
+            corners = torch.full((2, count), PADDING, device=device)
+        else:
+            corners = torch.randint(2 * PADDING + 1, (2, count), generator=generator).to(device)
         mirrored = torch.randint(2, (count,), generator=generator).bool().to(device)
         return _Plan(order, corners[0], corners[1], mirrored)
 

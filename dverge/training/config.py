@@ -74,7 +74,7 @@ class TrainingConfig:
         momentum: of SGD, 0 to 0.999.
         weight_decay: L2 penalty, 0 to 1.
         schedule: course of the learning rate.
-        augmentation: random crops and flips of the training images, or none.
+        augmentation: random flips of the training images, or crops and flips, or none.
         seed: of all that is random.
         device: auto (CUDA if there is one), cpu, cuda or cuda:N.
         training_images: how many of the 48,976 are used, the first ones.

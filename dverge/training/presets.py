@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dverge.data import Augmentation
 from dverge.training.config import (
     AdvtConfig,
     Attacked,
@@ -41,11 +42,12 @@ PRESETS: dict[Method, dict[str, TrainingConfig]] = {
         "tuned": AdvtConfig(
             epochs=100,
             batch_size=64,
-            learning_rate=3e-2,
+            learning_rate=2e-2,
             schedule=Schedule.COSINE,
+            augmentation=Augmentation.CROP_FLIP,
             attacked=Attacked.MIXTURE,
             joint=True,
-            clean_weight=1,
+            clean_weight=2,
             adv_steps=4,
             adv_step_size=0.012,
         ),

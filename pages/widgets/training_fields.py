@@ -184,8 +184,12 @@ FIELDS: dict[str, Field] = {
     ),
     "augmentation": Choice(
         "Augmentation",
-        {Augmentation.NONE: "none", Augmentation.CROP_FLIP: "shift and mirror"},
-        "Shifts each training image by up to 4 pixels and mirrors half of them.",
+        {
+            Augmentation.NONE: "none",
+            Augmentation.FLIP: "mirror",
+            Augmentation.CROP_FLIP: "shift and mirror",
+        },
+        "Mirrors half of the training images, and may shift each by up to 4 pixels.",
     ),
     "snapshot_every": Whole(
         "Snapshot every",

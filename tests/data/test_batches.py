@@ -141,6 +141,21 @@ def test_augmented_images_are_windows_of_their_own(images: ImageSet) -> None:
     assert abs(mirrors.mean() - 0.5) < 0.15
 
 
+def test_mirrored_images_are_mirrored_half_of_the_time_and_not_shifted(images: ImageSet) -> None:
+    few = images.subset(slice(0, 50))
+    plain, turned = few.pixels(), few.pixels().flip(3)
+    mirrored = 0
+    for epoch in range(4):
+        stream = Stream(few, 50, 1, "source", Augmentation.FLIP)
+        ((pixels, labels),) = stream.epoch(epoch)
+        ((_, order),) = Stream(few, 50, 1, "source").epoch(epoch)
+        assert labels.equal(order)  # the same images, in the same order as without
+        same = (pixels == plain[labels]).flatten(1).all(1)
+        assert (same | (pixels == turned[labels]).flatten(1).all(1)).all()
+        mirrored += int((~same).sum())
+    assert 70 < mirrored < 130
+
+
 def test_augmentation_changes_between_epochs(images: ImageSet) -> None:
     one = images.subset([0])
     stream = Stream(one, 1, 1, "source", Augmentation.CROP_FLIP)

@@ -56,7 +56,7 @@ OF_ALL: list[Refusal] = [
     ("weight_decay", math.nan, "weight_decay is nan"),
     ("schedule", "linear", "schedule is 'linear'; it must be one of constant, cosine, steps"),
     ("schedule", None, "schedule is None"),
-    ("augmentation", "mixup", "augmentation is 'mixup'; it must be one of none, crop-flip"),
+    ("augmentation", "mixup", "augmentation is 'mixup'; it must be one of none, flip, crop-flip"),
     ("seed", -1, "seed is -1; it must be a whole number from 0 to"),
     ("seed", 2**31, "seed is 2147483648"),
     ("snapshot_every", -1, "snapshot_every is -1; it must be a whole number from 0 to 1,000"),
