@@ -25,8 +25,9 @@ from dverge.training import (
     measure_batch_seconds,
     total_batches,
 )
+from pages.widgets.ensemble_choice import first_of_each
 from pages.widgets.messages import errors_as_messages, show_error
-from pages.widgets.resources import run_manager
+from pages.widgets.resources import all_checkpoints, run_manager
 from pages.widgets.training_fields import field_key, fill, further_fields, main_fields
 from pages.widgets.words import duration
 
@@ -44,10 +45,11 @@ PRESET_TITLES = {
     "authors": "Original authors'",
     "eq3": "Eq. 3, experimental",
     "mixture": "Attack the mixture",
+    "tuned": "Tuned",
 }
 PRESET_HELP = (
     "The report's recipe where it has one. The quick demo: 5 epochs on 10,000 images, enough to "
-    "see an effect."
+    "see an effect. Tuned, of AdvT: the best recipe found; it goes on from DVERGE+AdvT."
 )
 
 
@@ -102,6 +104,16 @@ def _begin_anew() -> None:
     fill(PRESETS[Method(st.session_state["new-method"])]["report"])
 
 
+def _take_preset() -> None:
+    """After a change of preset: its values, and for the tuned one what it goes on from."""
+    preset = st.session_state["new-preset"]
+    fill(PRESETS[Method(st.session_state["new-method"])][preset])
+    if preset == "tuned":
+        before = [i for i in all_checkpoints()[0] if i.card.method == Method.DVERGE_ADVT]
+        for first in first_of_each(before, (Method.DVERGE_ADVT,)):
+            st.session_state[field_key("start")] = first.name
+
+
 def _preset(method: Method) -> None:
     if field_key("members") not in st.session_state:
         fill(PRESETS[method]["report"])
@@ -112,7 +124,7 @@ def _preset(method: Method) -> None:
         required=True,
         format_func=PRESET_TITLES.__getitem__,
         key="new-preset",
-        on_change=lambda: fill(PRESETS[method][st.session_state["new-preset"]]),
+        on_change=_take_preset,
         help=PRESET_HELP,
     )
 

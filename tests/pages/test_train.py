@@ -117,6 +117,8 @@ def test_each_preset_can_be_started(method: Method, preset: str, folders: Path) 
     for name, value in PRESETS[method][preset].to_dict().items():
         if not name.startswith("start"):
             assert app.session_state[f"new-{name}"] == value
+    start = "dverge-advt-3xconv-s0" if preset == "tuned" else "vanilla-3xconv-s0"
+    assert "new-start" not in app.session_state or app.session_state["new-start"] == start
     assert not app.button(key="start-run").disabled
 
 
