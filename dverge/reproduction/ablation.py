@@ -31,11 +31,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "tuned recipe": {},
     "a loss for each submodel": {"joint": False},
     "each submodel attacked by itself": {"joint": False, "attacked": "members"},
-    "half the weight of the clean term": {"clean_weight": 1.0},
+    "double weight of the clean term": {"clean_weight": 2.5},
     "no clean term": {"clean_weight": 0.0},
     "no crops and flips": {"augmentation": "none"},
     "ten attack steps of 0.007": {"adv_steps": 10, "adv_step_size": 0.007},
-    "a tenth of the learning rate": {"learning_rate": 2e-3},
+    "a tenth of the learning rate": {"learning_rate": 3e-3},
     "constant learning rate": {"schedule": "constant"},
     "from the vanilla submodels": {"start": "vanilla-3xconv-s0"},
 }

@@ -21,7 +21,7 @@ from dverge.reproduction.trained import (
 )
 
 ADVT = ReportTable("AdvT, 50 epochs", "advt", 50, {})  # what DVERGE+AdvT is to be compared with
-TUNED = ReportTable("The tuned recipe", "advt", 100, {}, recipe="tuned")
+TUNED = ReportTable("The tuned recipe", "advt", 80, {}, recipe="tuned")
 _OTHER = ReportTable("Beside the report", "", 0, {})
 ReadResults = Callable[[CheckpointInfo], list[Results]]
 

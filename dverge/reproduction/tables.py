@@ -45,14 +45,14 @@ RECIPES: dict[str, dict[str, Any]] = {
     | _ADVERSARIAL
     | {
         "batch_size": 64,
-        "learning_rate": 2e-2,
+        "learning_rate": 3e-2,
         "schedule": "cosine",
         "augmentation": "crop-flip",
         "adv_steps": 4,
         "adv_step_size": 0.012,
         "attacked": "mixture",
         "joint": True,
-        "clean_weight": 2.0,
+        "clean_weight": 1.25,
     },
 }
 """All settings but epochs, seed, device, snapshots and what it starts from.

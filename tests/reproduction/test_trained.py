@@ -14,6 +14,7 @@ from dverge.data import Split
 from dverge.evaluation import Images, Protocol, all_results
 from dverge.models import Ensemble, seeded_conv
 from dverge.reproduction import REPORT_TABLES, Trained, snapshot_epoch, trained_as
+from dverge.reproduction.reproduction import TUNED
 from dverge.reproduction.tables import RECIPES
 from dverge.reproduction.trained import most_measured
 from dverge.training import PRESETS, Method
@@ -31,6 +32,12 @@ def names(infos: tuple[CheckpointInfo, ...]) -> list[str]:
 def test_the_recipes_are_the_report_presets(method: Method) -> None:
     preset = PRESETS[method]["report"].to_dict()
     assert RECIPES[method] == {k: v for k, v in preset.items() if k not in FREE}
+
+
+def test_the_tuned_recipe_is_the_tuned_preset() -> None:
+    preset = PRESETS[Method.ADVT]["tuned"].to_dict()
+    assert RECIPES["tuned"] == {k: v for k, v in preset.items() if k not in FREE}
+    assert (TUNED.method, TUNED.epochs) == (Method.ADVT, preset["epochs"])
 
 
 def test_the_shipped_checkpoints_are_the_reports_trainings() -> None:

@@ -104,7 +104,7 @@ def test_the_tuned_recipe_goes_on_from_dverge_advt(tmp_path: Path) -> None:
     assert config.to_dict() == due | {"start": "m", "start_digest": before.digest}
     assert retraining_name(TUNED, config, set()) == "advt-3xconv-s0-tuned"
     changed = {k: v for k, v in due.items() if k not in ("epochs", "seed", "start")}
-    again = trained(tmp_path, "t", "advt", 100, seed=3, start="m", **changed)
+    again = trained(tmp_path, "t", "advt", due["epochs"], seed=3, start="m", **changed)
     assert retraining(TUNED, [before, again]).seed == 3
 
 
