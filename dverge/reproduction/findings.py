@@ -32,11 +32,11 @@ def mixtures(
 ) -> Finding:
     """Our mixture against theirs."""
     return finding(
-        protocol, [_besideeach_submodel(ours, theirs, protocol, c) for c in columns], check
+        protocol, [_beside(ours, theirs, protocol, c) for c in columns], check
     )
 
 
-def _besideeach_submodel(
+def _beside(
     ours: TableAgain, theirs: TableAgain, protocol: Protocol, column: str
 ) -> Compared | None:
     key = (protocol, MIXTURE_NAME, column)
