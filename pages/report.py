@@ -128,12 +128,12 @@ def show_tables(found: Reproduction) -> None:
 
 
 def show_beyond(found: Reproduction, variants: Sequence[Variant]) -> None:
-    """Mixtures that the report lacks, the best recipe found, and what matters in it."""
+    """All mixtures side by side, the best recipe found, and what matters in it."""
     st.subheader("Beyond the report", anchor="beyond")
     show_table(found.beside)
     st.caption(
-        "Mixtures that the report does not show, on the same images. The tuned one has the same "
-        f"network and another recipe. {words_of(found, found.tuned)}"
+        "All mixtures, on the same images. The tuned one has the same network and another "
+        f"recipe: it goes on from DVERGE+AdvT. {words_of(found, found.tuned)}"
     )
     show_retraining(TUNED, "retrain-tuned")
     if variants:

@@ -25,10 +25,20 @@ from dverge.reproduction import REPORT_TABLES
 
 ROOT = Path(__file__).parents[1]
 NAME = "vanilla-3xconv-s0"
-MEASURED = [NAME, "dverge-3xconv-s0", "dverge-advt-3xconv-s0", "advt-3xconv-s0"]
-TITLES = ["vanilla, 30 epochs", "DVERGE, 200 epochs", "DVERGE+AdvT, 50 epochs", "AdvT, 50 epochs"]
-MEASURED += ["advt-3xconv-s0-tuned"]
-TITLES += ["tuned, 80 epochs more"]
+MEASURED = [
+    NAME,
+    "dverge-3xconv-s0",
+    "dverge-advt-3xconv-s0",
+    "advt-3xconv-s0",
+    "advt-3xconv-s0-tuned",
+]
+TITLES = [
+    "vanilla, 30 epochs",
+    "DVERGE, 200 epochs",
+    "DVERGE+AdvT, 50 epochs",
+    "AdvT, 50 epochs",
+    "tuned, 80 epochs more",
+]
 
 
 def mixtures(name: str, protocol: Protocol) -> dict[tuple[str, str], Accuracy]:

@@ -31,9 +31,7 @@ def mixtures(
     ours: TableAgain, theirs: TableAgain, protocol: Protocol, columns: Sequence[str], check: Check
 ) -> Finding:
     """Our mixture against theirs."""
-    return finding(
-        protocol, [_beside(ours, theirs, protocol, c) for c in columns], check
-    )
+    return finding(protocol, [_beside(ours, theirs, protocol, c) for c in columns], check)
 
 
 def _beside(

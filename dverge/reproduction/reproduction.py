@@ -166,12 +166,18 @@ class Reproduction:
 
     @property
     def beside(self) -> list[Line]:
-        """The mixtures that the report lacks: of vanilla submodels, of AdvT's, and of others."""
+        """All mixtures: the report's, those it lacks, and those of other recipes."""
         lines = [Line("vanilla mixture", MIXTURE_NAME, self.vanilla, baseline=True)]
-        if self.advt.measured:
-            lines.append(Line("AdvT mixture", MIXTURE_NAME, self.advt, baseline=True))
-        if self.tuned.measured:
-            lines.append(Line("tuned mixture", MIXTURE_NAME, self.tuned, baseline=True))
+        named = {
+            "DVERGE mixture": self.table("dverge", 200),
+            "DVERGE+AdvT mixture": self.table("dverge-advt", 50),
+            "AdvT mixture": self.advt,
+            "tuned mixture": self.tuned,
+        }
+        for title, table in named.items():
+            if table.measured:
+                printed = table.printed.rows.get(MIXTURE_NAME, ())
+                lines.append(Line(title, MIXTURE_NAME, table, printed, baseline=True))
         return lines + [
             Line(each.info.name, MIXTURE_NAME, TableAgain(_OTHER, (each,)), baseline=True)
             for each in self.others

@@ -7,10 +7,11 @@ from html import escape
 
 import streamlit as st
 
-from dverge.charts import METHOD_COLOURS, auto_columns, column_title
+from dverge.charts import auto_columns, column_title
 from dverge.evaluation import Protocol, victim_title
 from dverge.reproduction import COLUMNS, Line, Spread
 from pages.widgets.report_say import html
+from pages.widgets.resources import colour_of
 
 SIGNS = {
     True: ("✓", "back", "our interval holds the printed figure"),
@@ -74,14 +75,16 @@ def _line(line: Line, auto: Sequence[str]) -> str:
         cells.append(f'<td class="{kind}">{_cell(line.cell(Protocol.AUTOATTACK, column))}</td>')
     title = escape(line.title)
     if line.baseline:
-        colour = METHOD_COLOURS.get(_method(line), "")
+        colour = _colour(line)
         title = f'<i class="dot" style="background:{colour}"></i>{title}'
     kind = "baseline" if line.baseline else "mixture" if line.model == "mixture" else ""
     return f'<tr class="{kind}"><th scope="row">{title}</th>{"".join(cells)}</tr>'
 
 
-def _method(line: Line) -> str:
-    return line.of.trained[0].info.card.method if line.of.trained else ""
+def _colour(line: Line) -> str:
+    """The first ensemble's, as on every page."""
+    infos = [trained.info for trained in line.of.trained]
+    return colour_of(infos[0]) if infos else ""
 
 
 def _printed(line: Line, column: str) -> str:

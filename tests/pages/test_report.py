@@ -138,10 +138,11 @@ def test_every_table_with_the_vanilla_mixture_and_the_standard_protocol(folders:
 
 def test_a_printed_cell_is_marked_by_whether_it_comes_back(folders: Path) -> None:
     found, _ = again(folders / "checkpoints")
-    shown = tables(open_page())
+    *shown, beyond = tables(open_page())
     back, measured, _ = found.returned()
     assert sum(html.count("✓") for html in shown) == back
     assert sum(html.count("≠") for html in shown) == measured - back
+    assert beyond.count("✓") + beyond.count("≠") == 8  # two of the mixtures are printed ones
 
 
 def test_every_statement_stands_under_its_outcome_with_its_figures(folders: Path) -> None:
