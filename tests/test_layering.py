@@ -27,7 +27,7 @@ ROOMS: dict[str, set[str]] = {
     "checkpoints": {"models", "errors", "files"},
     "training": {"attacks", "checkpoints"} | LOWER,
     "evaluation": {"attacks", "checkpoints"} | LOWER,
-    "reproduction": {"evaluation", "checkpoints"} | LOWER,
+    "reproduction": {"training", "evaluation", "checkpoints"} | LOWER,
     "runs": {
         "training",
         "evaluation",
