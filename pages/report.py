@@ -130,7 +130,7 @@ def show_tables(found: Reproduction) -> None:
 def show_beyond(found: Reproduction, variants: Sequence[Variant]) -> None:
     """All mixtures side by side, the best recipe found, and what matters in it."""
     st.subheader("Beyond the report", anchor="beyond")
-    show_table(found.beside)
+    show_table(found.mixtures)
     st.caption(
         "All mixtures, on the same images. The tuned one has the same network and another "
         f"recipe: it goes on from DVERGE+AdvT. {words_of(found, found.tuned)}"

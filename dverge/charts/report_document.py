@@ -115,7 +115,7 @@ def report_markdown(
         back, measured, _ = found.returned([table])
         parts += [f"## {table.printed.title}", to_markdown(again_frame(found.lines(table)))]
         parts.append(f"{training_words(table)} {back} of {measured} figures come back.")
-    parts += ["## Beyond the report", to_markdown(again_frame(found.beside))]
+    parts += ["## Beyond the report", to_markdown(again_frame(found.mixtures))]
     if variants := read_ablation():
         parts += [to_markdown(ablation_frame(variants)), ABOUT]
     parts += ["## Why they differ", "\n".join(f"- {line}" for line in PROTOCOL_DIFFERENCES)]

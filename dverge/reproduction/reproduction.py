@@ -19,10 +19,12 @@ from dverge.reproduction.trained import (
     snapshot_epoch,
     trained_as,
 )
+from dverge.training import PRESETS, Method
 
 ADVT = ReportTable("AdvT, 50 epochs", "advt", 50, {})  # what DVERGE+AdvT is to be compared with
-TUNED = ReportTable("The tuned recipe", "advt", 80, {}, recipe="tuned")
-_OTHER = ReportTable("Beside the report", "", 0, {})
+_TUNED = PRESETS[Method.ADVT]["tuned"]
+TUNED = ReportTable("The tuned recipe", "advt", _TUNED.epochs, {}, recipe="tuned")
+_OTHER = ReportTable("Other recipes", "", 0, {})
 ReadResults = Callable[[CheckpointInfo], list[Results]]
 
 
@@ -165,7 +167,7 @@ class Reproduction:
         return lines
 
     @property
-    def beside(self) -> list[Line]:
+    def mixtures(self) -> list[Line]:
         """All mixtures: the report's, those it lacks, and those of other recipes."""
         lines = [Line("vanilla mixture", MIXTURE_NAME, self.vanilla, baseline=True)]
         named = {

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from dverge.training import PRESETS, Method
+
 COLUMNS = ("clean", "fgsm", "pgd-linf", "pgd-l2")
 MEMBERS = 3
 
+FREE = {"epochs", "seed", "device", "snapshot_every", "start", "start_digest"}
+"""Settings in which samples of one recipe may differ; of the epochs, see ReportTable."""
 _SGD: dict[str, Any] = {
     "members": MEMBERS,
     "batch_size": 32,
@@ -41,21 +45,9 @@ RECIPES: dict[str, dict[str, Any]] = {
     "dverge": _SGD | _DISTILLATION,
     "dverge-advt": _SGD | _DISTILLATION | _ADVERSARIAL | {"adv_weight": 1.0},
     "advt": _SGD | _ADVERSARIAL | {"attacked": "members", "joint": False, "clean_weight": 0.0},
-    "tuned": _SGD
-    | _ADVERSARIAL
-    | {
-        "batch_size": 64,
-        "learning_rate": 3e-2,
-        "schedule": "cosine",
-        "augmentation": "crop-flip",
-        "adv_steps": 4,
-        "adv_step_size": 0.012,
-        "attacked": "mixture",
-        "joint": True,
-        "clean_weight": 1.25,
-    },
+    "tuned": {k: v for k, v in PRESETS[Method.ADVT]["tuned"].to_dict().items() if k not in FREE},
 }
-"""All settings but epochs, seed, device, snapshots and what it starts from.
+"""All settings but the free ones.
 
 The report has no adversarial training alone ("advt"): it is DVERGE+AdvT's without DVERGE. "tuned"
 is the best recipe found for the same network.

@@ -212,7 +212,7 @@ def test_adversarial_training_alone_stands_beside_table_3_once_it_is_measured(
     table = again.table("dverge-advt", 50)
     assert [line.title for line in again.lines(table)][-2:] == ["vanilla mixture", "AdvT mixture"]
     assert "AdvT mixture" not in [line.title for line in again.lines(again.table("dverge", 200))]
-    assert [line.title for line in again.beside] == ["vanilla mixture", "AdvT mixture"]
+    assert [line.title for line in again.mixtures] == ["vanilla mixture", "AdvT mixture"]
 
 
 def test_other_recipes_stand_apart_once_they_are_measured(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_other_recipes_stand_apart_once_they_are_measured(tmp_path: Path) -> Non
     again = found(tmp_path)
     assert len(again.table("dverge", 200).trained) == 1
     assert [each.info.name for each in again.others] == ["d-s0-tuned"]
-    line = again.beside[-1]
+    line = again.mixtures[-1]
     spread = line.cell(Protocol.STANDARD, "fgsm")
     assert line.title == "d-s0-tuned" and spread is not None and spread.mean == 44.4
 

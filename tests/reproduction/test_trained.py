@@ -34,10 +34,10 @@ def test_the_recipes_are_the_report_presets(method: Method) -> None:
     assert RECIPES[method] == {k: v for k, v in preset.items() if k not in FREE}
 
 
-def test_the_tuned_recipe_is_the_tuned_preset() -> None:
-    preset = PRESETS[Method.ADVT]["tuned"].to_dict()
-    assert RECIPES["tuned"] == {k: v for k, v in preset.items() if k not in FREE}
-    assert (TUNED.method, TUNED.epochs) == (Method.ADVT, preset["epochs"])
+def test_the_shipped_tuned_ensemble_is_of_the_tuned_preset() -> None:
+    infos = checkpoints.list_all(ROOT / "checkpoints")[0]
+    found = trained_as(infos, TUNED.method, TUNED.epochs, TUNED.recipe)
+    assert names(found) == ["advt-3xconv-s0-tuned"]
 
 
 def test_the_shipped_checkpoints_are_the_reports_trainings() -> None:
