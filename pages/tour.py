@@ -22,7 +22,7 @@ def show_way() -> int:
         "Back",
         icon=":material/arrow_back:",
         on_click=_go,
-        args=(step - 1,),
+        args=(-1,),
         disabled=step == 1,
         shortcut="Left",
     )
@@ -31,15 +31,15 @@ def show_way() -> int:
         icon=":material/arrow_forward:",
         type="primary",
         on_click=_go,
-        args=(step + 1,),
+        args=(1,),
         disabled=step == len(STEPS),
         shortcut="Right",
     )
     return step
 
 
-def _go(step: int) -> None:
-    st.session_state[STEP] = min(max(step, 1), len(STEPS))
+def _go(by: int) -> None:
+    st.session_state[STEP] = min(max(st.session_state[STEP] + by, 1), len(STEPS))
 
 
 def show_origin(tour: Tour) -> None:

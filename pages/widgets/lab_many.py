@@ -183,10 +183,10 @@ def show_targets(view: LabView) -> None:
             width=180,
             help="Of the bundled test images; those count that the victim gets right.",
         )
-        asked = st.button("Attack every class to every other", icon=":material/grid_on:")
+        st.button("Attack every class to every other", icon=":material/grid_on:", on_click=_ask)
     config = view.choice.config
     wanted = (config, view.choice.victim, each, tuple(info.digest for info in view.infos))
-    if asked:
+    if st.session_state.pop("grid-asking", False):
         st.session_state["grid-asked"] = wanted
     if st.session_state.get("grid-asked") != wanted:
         st.caption(
@@ -204,6 +204,10 @@ def show_targets(view: LabView) -> None:
         f"takes for the column's class. {each} bundled test images of each class, the attack on "
         f"the left with seed {config.seed}."
     )
+
+
+def _ask() -> None:
+    st.session_state["grid-asking"] = True  # stays until a run gets there with its settings
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)

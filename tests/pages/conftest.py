@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import streamlit as st
 from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import TimeoutError as TookTooLong
 from streamlit.testing.v1 import AppTest
 
 ROOT = Path(__file__).parents[2]
@@ -113,6 +114,19 @@ def settle(page: Page) -> None:
     """Wait until the page's script has run to its end."""
     app = page.get_by_test_id("stApp")
     expect(app).to_have_attribute("data-test-script-state", "notRunning", timeout=90_000)
+
+
+def choose_option(page: Page, box: str, option: str) -> None:
+    """Choose from a list; again if the page, still building itself, closes it at once."""
+    for _ in range(10):
+        settle(page)
+        page.get_by_role("combobox", name=box).click()
+        try:
+            page.get_by_role("option", name=option, exact=True).click(timeout=5_000)
+            return
+        except TookTooLong:
+            pass
+    pytest.fail(f"the list {box} did not stay open")
 
 
 def free_port() -> int:

@@ -58,7 +58,7 @@ def test_a_link_reproduces_the_view_on_a_fresh_server_visit(server: str, page: P
     assert record["image"] == "test image 9, automobile"
     assert record["checkpoint"]["name"] == NAME and len(record["checkpoint"]["digest"]) == 64
     with page.expect_download() as download:
-        page.get_by_role("button", name="PNG").click()
+        page.get_by_role("button", name="PNG", exact=True).click()
     assert Path(download.value.path()).read_bytes().startswith(b"\x89PNG")
     page.reload()
     expect(page.get_by_text("Test image 9, automobile.")).to_be_visible(timeout=PATIENCE)

@@ -12,6 +12,7 @@ from playwright.sync_api import Page, expect
 from dverge.evaluation.tour import SHOWN
 from pages.widgets.tour_steps import STEPS
 from tests.evaluation.test_snippet import printed
+from tests.pages.conftest import choose_option
 from tests.pages.test_lab import NAME
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
@@ -35,8 +36,9 @@ def test_scrub_and_play_the_attack(server: str, page: Page) -> None:
     expect(page).to_have_url(re.compile("lab-step=7"))
     page.reload()
     expect(line).to_have_text(re.compile("^Step 7 of 10:"), timeout=PATIENCE)
+    panel = page.get_by_role("tabpanel", name="Step by step")
     with page.expect_download() as download:
-        page.get_by_role("button", name="PNG").last.click()
+        panel.get_by_role("button", name="PNG", exact=True).click()
     assert download.value.suggested_filename == f"{NAME}-image-5-step-7.png"
     slider.focus()
     perturbation = page.get_by_role("img", name="Perturbation").last
@@ -90,9 +92,10 @@ def test_several_images_and_the_grid(server: str, page: Page) -> None:
     page.get_by_role("button", name="Add the one above").click()
     expect(box).to_have_value("5, 9, 13, 5")
     page.get_by_role("tab", name="Targets").click()
+    choose_option(page, "Images of each class", "10")
     page.get_by_role("button", name="Attack every class").click()
     expect(page.get_by_text(re.compile("targeted attacks reach their target"))).to_be_visible(
-        timeout=PATIENCE
+        timeout=3 * PATIENCE
     )
     with page.expect_download() as download:
         page.get_by_role("button", name="Grid as CSV").click()
@@ -118,6 +121,8 @@ def test_the_tour_with_the_keyboard_alone(server: str, page: Page) -> None:
         expect(page.get_by_role("heading", name=step.title)).to_be_visible(timeout=PATIENCE)
         if number > 1:
             expect(page).to_have_url(re.compile(f"tour-step={number}"))
+        forward = page.get_by_role("button", name=re.compile("^Next Shortcut"))
+        expect(forward).to_be_visible(timeout=PATIENCE)
         page.wait_for_timeout(500)  # a person looks first; a key pressed at once may be lost
         page.keyboard.press("ArrowRight")
     expect(page.get_by_text(SHOWN[2]).first).to_be_visible()

@@ -31,7 +31,7 @@ from dverge.evaluation import (
     headlines,
 )
 from dverge.models import Ensemble
-from tests.pages.conftest import ROOT, serve, settle
+from tests.pages.conftest import ROOT, choose_option, serve, settle
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 VANILLA, OTHER = "vanilla-3xconv-s0", "driven"
@@ -75,12 +75,6 @@ def untimed(rows: list[Row]) -> list[tuple[str, Accuracy]]:
     return [(row.checkpoint, replace(row.figure, seconds=0.0)) for row in rows]
 
 
-def choose(page: Page, box: str, option: str) -> None:
-    settle(page)  # a page that still builds itself may close a list that was just opened
-    page.get_by_role("combobox", name=box).click()
-    page.get_by_role("option", name=option, exact=True).click()
-
-
 def summary(page: Page) -> Locator:
     return page.get_by_label(re.compile("^Accuracy under .* against accuracy without attack"))
 
@@ -106,7 +100,7 @@ def measure_in_the_form(page: Page, images: int, protocol: str = "Standard") -> 
     expect(about).to_be_visible(timeout=PATIENCE)
     if protocol != "Standard":
         before = about.inner_text()
-        choose(page, "Protocol", protocol)
+        choose_option(page, "Protocol", protocol)
         expect(about).not_to_have_text(before, timeout=PATIENCE)
     before = about.inner_text()
     box = page.get_by_role("spinbutton", name="Images")
