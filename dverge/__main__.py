@@ -45,6 +45,7 @@ from dverge.training import (
     bench,
     with_fixed_start,
 )
+from dverge.weights import export_weights, import_weights
 
 INTERRUPTED_EXIT = 130
 METHOD_HELP = {
@@ -288,14 +289,14 @@ def execute_with_bar(folder: RunFolder, control: Control) -> Status:
 
 def import_files(arguments: argparse.Namespace) -> int:
     classes = [name.strip() for name in arguments.classes.split(",") if name.strip()]
-    info = checkpoints.import_weights(arguments.files, arguments.name, classes=classes)
+    info = import_weights(arguments.files, arguments.name, classes=classes)
     print(f"checkpoint {info.name} with {len(info.card.members)} members is in {info.folder}")
     return 0
 
 
 def export_files(arguments: argparse.Namespace) -> int:
     info = checkpoints.read(checkpoints.find(arguments.checkpoint))
-    for path in checkpoints.export_weights(info, arguments.to):
+    for path in export_weights(info, arguments.to):
         print(path)
     return 0
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import pickle
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,8 +21,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from dverge.errors import CheckpointError, require
-from dverge.files import check_name, new_folder, replacing, write_json
+from dverge.errors import CheckpointError
+from dverge.files import check_name, new_folder, write_json
 from dverge.models import CLASS_COUNT, Conv, Ensemble
 
 CARD = "card.json"
@@ -212,7 +211,7 @@ def load(checkpoint: CheckpointInfo | Path | str) -> Ensemble:
             raise _broken(info.folder, f"{file} is missing") from None
         except (safetensors.SafetensorError, OSError, ValueError) as error:
             raise _broken(info.folder, f"{file} cannot be read ({error})") from None
-        members.append(_conv(weights, str(path)))
+        members.append(member_of(weights, str(path)))
     return Ensemble(members).eval()
 
 
@@ -265,85 +264,18 @@ def read_history(info: CheckpointInfo) -> list[dict[str, Any]]:
     return rows
 
 
-def import_weights(
-    files: Sequence[Path], name: str, root: Path | None = None, classes: Sequence[str] = ()
-) -> CheckpointInfo:
-    """Make a checkpoint of plain Conv state dicts (keys conv1.weight … fc3.bias).
-
-    Args:
-        files: one a member.
-        name: of the checkpoint.
-        root: the folder of checkpoints; the default one if None.
-        classes: what the ten outputs stand for, if not CIFAR-10's classes.
-
-    Raises:
-        CheckpointError: a file is missing, holds anything but tensors, or is no Conv's.
-        ConfigError: the classes are not ten.
-    """
-    ten = len(classes) in (0, CLASS_COUNT)
-    require(ten, "classes", ",".join(classes), f"{CLASS_COUNT} names in the outputs' order")
-    members = [_conv(read_state_dict(file), str(file)) for file in files]
-    details: dict[str, Any] = {"config": {"files": [file.name for file in files]}}
-    details["classes"] = list(classes)
-    return save(name, Ensemble(members), method="imported", root=root, **details)
-
-
-def export_weights(info: CheckpointInfo, folder: Path) -> list[Path]:
-    """Write each member's plain state dict to folder as <name>-member-<i>.pth.
-
-    Raises:
-        CheckpointError: the checkpoint is broken, or a file of that name is there already.
-    """
-    ensemble = load(info)
-    count = len(ensemble)
-    paths = [folder / f"{info.name}-member-{i}.pth" for i in range(1, count + 1)]
-    for path in paths:
-        if path.exists():
-            raise CheckpointError(f"{path} is there already; move it or choose another folder.")
-    folder.mkdir(parents=True, exist_ok=True)
-    for path, member in zip(paths, ensemble.members, strict=True):
-        with replacing(path) as temporary:
-            torch.save(member.state_dict(), temporary)
-    return paths
-
-
-def read_state_dict(file: Path) -> dict[str, Tensor]:
-    """Tensors of a .pth file, without running any code that it may hold.
-
-    Raises:
-        CheckpointError: it cannot be read, or holds anything but named tensors.
-    """
-    try:
-        raw = torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise CheckpointError(f"there is no file {file}.") from None
-    except OSError as error:
-        raise CheckpointError(f"{file} cannot be read ({error.strerror}).") from None
-    except pickle.UnpicklingError:
-        raise CheckpointError(
-            f"{file} is refused: it holds something other than tensors, which may be code. Save "
-            "it anew with torch.save(model.state_dict(), file)."
-        ) from None
-    except Exception:  # noqa: BLE001 - on a damaged file torch raises nearly anything
-        raise CheckpointError(
-            f"{file} is no file of weights, or it is damaged. Save it anew with "
-            "torch.save(model.state_dict(), file)."
-        ) from None
-    if not isinstance(raw, dict) or not all(
-        isinstance(k, str) and isinstance(v, Tensor) for k, v in raw.items()
-    ):
-        raise CheckpointError(f"{file} holds no state dict: a dictionary of named tensors is due.")
-    return raw
-
-
 def file_digest(path: Path) -> str:
     """SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _conv(weights: dict[str, Tensor], where: str) -> Conv:
-    """A Conv with these weights, or a CheckpointError that names the first difference."""
+def member_of(weights: dict[str, Tensor], where: str) -> Conv:
+    """A Conv with these weights, read from where.
+
+    Raises:
+        CheckpointError: it names the first difference from a Conv's keys, shapes and finite values.
+    """
     member = Conv()
     due = {name: tuple(value.shape) for name, value in member.state_dict().items()}
     missing, foreign = sorted(due.keys() - weights.keys()), sorted(weights.keys() - due.keys())

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import dverge  # noqa: F401
 
@@ -11,6 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from dverge import checkpoints
+from dverge.checkpoints import CheckpointInfo
 from dverge.data import Split, load
 from dverge.models import Ensemble, seeded_conv
 
@@ -46,3 +49,17 @@ def labels(ensemble: Ensemble, images: Tensor) -> Tensor:
     """What the mixture says of them, so that it is right on every one before an attack."""
     with torch.no_grad():
         return ensemble(images).argmax(1)
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of checkpoints of the test's own; there is nothing in it yet."""
+    folder = tmp_path / "checkpoints"
+    monkeypatch.setenv("DVERGE_CHECKPOINTS", str(folder))
+    return folder
+
+
+@pytest.fixture
+def saved(root: Path, ensemble: Ensemble) -> CheckpointInfo:
+    """The ensemble as a checkpoint of the name good."""
+    return checkpoints.save("good", ensemble, method="vanilla")

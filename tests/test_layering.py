@@ -25,6 +25,7 @@ ROOMS: dict[str, set[str]] = {
     "models": {"errors"},
     "attacks": {"models", "errors", "seeds"},
     "checkpoints": {"models", "errors", "files"},
+    "weights": {"checkpoints", "models", "errors", "files"},
     "training": {"attacks", "checkpoints"} | LOWER,
     "evaluation": {"attacks", "checkpoints"} | LOWER,
     "reproduction": {"training", "evaluation", "checkpoints"} | LOWER,

@@ -23,6 +23,7 @@ from dverge.errors import CheckpointError, ConfigError, DataError
 from dverge.evaluation import PLANS, Evaluation, EvaluationConfig, Protocol, Row
 from dverge.evaluation.measurements import Batch, Clean, Gradient, Measurement, Report
 from dverge.models import CompiledConv, Conv, Ensemble, seeded_conv
+from dverge.weights import import_weights
 
 SHIPPED = Path(__file__).parents[2] / "checkpoints" / "vanilla-3xconv-s0"
 Calls = list[tuple[str, str, int, tuple[int, ...]]]
@@ -402,11 +403,11 @@ def test_a_checkpoint_of_other_classes(root: Path, tmp_path: Path) -> None:
     member = tmp_path / "m.pth"
     torch.save(seeded_conv(0).state_dict(), member)
     letters = "abcdefghij"
-    checkpoints.import_weights([member], "letters", root, list(letters))
+    import_weights([member], "letters", root, list(letters))
     with pytest.raises(ConfigError, match="'letters' tells other classes apart than CIFAR-10's"):
         evaluation_of(root, "two", "letters")
-    checkpoints.import_weights([member], "named", root, CLASSES)
-    checkpoints.import_weights([member], "turned", root, CLASSES[::-1])
+    import_weights([member], "named", root, CLASSES)
+    import_weights([member], "turned", root, CLASSES[::-1])
     assert len(evaluation_of(root, "named").infos) == 1
     with pytest.raises(ConfigError, match="'turned' tells other classes"):
         evaluation_of(root, "turned")

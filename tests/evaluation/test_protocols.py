@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dverge.attacks import Norm
-from dverge.checkpoints import import_weights
 from dverge.data import ImageSet, Split, full_data_available, load
 from dverge.errors import ConfigError
 from dverge.evaluation import Evaluation, EvaluationConfig, Protocol, Row
 from dverge.evaluation.measurements import Gradient, Measurement
+from dverge.weights import import_weights
 
 SHIPPED = Path(__file__).parents[2] / "checkpoints"
 
