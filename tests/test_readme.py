@@ -37,7 +37,7 @@ TITLES = [
     "DVERGE, 200 epochs",
     "DVERGE+AdvT, 50 epochs",
     "AdvT, 50 epochs",
-    "tuned, 80 epochs more",
+    "tuned, 200 epochs more",
 ]
 
 
