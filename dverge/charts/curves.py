@@ -17,7 +17,14 @@ LAYER_COLOURS = ("#440154", "#3B528B", "#21918C", "#5EC962", "#FDE725")  # virid
 STRIP = 7  # pixels; of the marks of the layers
 DASHES = ([1, 0], [6, 2], [2, 2], [8, 2, 2, 2])
 HEIGHT = 270
-LEGEND: dict[str, Any] = {"title": None, "orient": "top", "offset": 2, "padding": 0}
+LEGEND: dict[str, Any] = {
+    "title": None,
+    "orient": "top",
+    "offset": 2,
+    "padding": 0,
+    "symbolType": "stroke",  # a line even where there is one point only
+}
+QUIET = "#767676"  # grey that can be read on white and on dark
 MOST_POINTS = 400  # of the running loss, per submodel, so that a long run stays light
 
 
@@ -152,7 +159,7 @@ def _lines(shown: pd.DataFrame, quantity: str, epochs: int, log: bool) -> alt.Ch
         alt.Tooltip("value:Q", title=title, format=".3f"),
     ]
     zoom = alt.selection_interval(bind="scales", encodings=["x"], name="zoom")
-    axis = alt.Axis(tickMinStep=1, format="d", tickCount=6, grid=False)
+    axis = alt.Axis(tickMinStep=1, format="d", tickCount=6, grid=False, labelFlushOffset=-4)
     return (
         alt.Chart(shown)
         .mark_line(interpolate="linear", point=shown["epoch"].nunique() == 1)
@@ -189,7 +196,9 @@ def _layer_strip(layers: pd.DataFrame) -> alt.Chart:
 
 def _title(text: str, empty: bool) -> alt.Title:
     waiting = ["first point after epoch 1"] if empty else []
-    return alt.Title(text, subtitle=waiting, anchor="start", fontSize=14, offset=8)
+    return alt.Title(
+        text, subtitle=waiting, subtitleColor=QUIET, anchor="start", fontSize=14, offset=8
+    )
 
 
 def _members(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from dverge.charts import (
     TRAIN_LOSS,
@@ -35,6 +36,8 @@ STATE_LOOKS = {
     RunState.FAILED: ("red", ":material/error:"),
     RunState.INTERRUPTED: ("orange", ":material/power_off:"),
 }
+BUTTON_WIDTH = 112  # pixels; of all, so that one gives way to another in place
+BUTTONS_WIDTH = 2 * BUTTON_WIDTH + 16  # of both and the gap, also where one is missing
 SPANS = {"no smoothing": 1, "light": 5, "strong": 25}
 
 
@@ -92,19 +95,41 @@ def _head(view: RunView, kind: str) -> None:
 
 
 def _buttons(view: RunView) -> None:
+    """What can be done with a run, each in a place of its own: none moves as the state changes.
+
+    A button that moved between the press of the mouse and its release would miss the click.
+    """
+    with st.container(horizontal=True, horizontal_alignment="right", width=BUTTONS_WIDTH):
+        aside, onward = st.empty(), st.empty()
     state, manager = view.status.state, run_manager()
-    if state in (RunState.QUEUED, RunState.RUNNING):
-        _button(view, "Pause", ":material/pause:", manager.pause)
-        _button(view, "Stop", ":material/stop:", manager.stop)
+    if state.active:
+        ending = state in (RunState.PAUSING, RunState.STOPPING)
+        _button(aside, view, "Stop", ":material/stop:", manager.stop, ending)
+        _button(onward, view, "Pause", ":material/pause:", manager.pause, ending)
     elif state.resumable:
-        _button(view, "Resume", ":material/play_arrow:", manager.resume)
         if view.spec.is_evaluation:  # what it found is kept with the checkpoints
-            _button(view, "Discard", ":material/delete:", manager.delete)
+            _button(aside, view, "Discard", ":material/delete:", manager.delete)
+        _button(onward, view, "Resume", ":material/play_arrow:", manager.resume)
 
 
-def _button(view: RunView, title: str, icon: str, action: Callable[[str], None]) -> None:
+def _button(
+    place: DeltaGenerator,
+    view: RunView,
+    title: str,
+    icon: str,
+    action: Callable[[str], None],
+    disabled: bool = False,
+) -> None:
     """A button whose action is a callback: a click is not lost where a rerun is under way."""
-    st.button(title, icon=icon, key=f"{title}-{view.id}", on_click=_act, args=(view.id, action))
+    place.button(
+        title,
+        icon=icon,
+        key=f"{title}-{view.id}",
+        on_click=_act,
+        args=(view.id, action),
+        disabled=disabled,
+        width=BUTTON_WIDTH,
+    )
 
 
 def _act(run_id: str, action: Callable[[str], None]) -> None:

@@ -146,9 +146,12 @@ def test_train_dverge_pause_resume_finish_and_attack_beside_vanilla(
 
     expect(page.get_by_role("button", name="Pause")).to_be_visible(timeout=PATIENCE)
     wait_for_growth(page)
-    page.get_by_role("button", name="Pause").click()
+    pause = page.get_by_role("button", name="Pause")
+    place = across(pause)
+    pause.click()
     resume = page.get_by_role("button", name="Resume")
     expect(resume).to_be_visible(timeout=PATIENCE)
+    assert across(resume) == place  # from the first moment: a click on it is not missed
     expect(page.get_by_text("which layer each epoch distilled from").first).to_be_visible()
     paused_at = epochs_done(page)
     assert 0 < paused_at < 5
@@ -164,6 +167,13 @@ def test_train_dverge_pause_resume_finish_and_attack_beside_vanilla(
     expect(verdicts).to_have_count(2, timeout=PATIENCE)
     for ensemble in (NAME, "driven-apart"):
         expect(page.get_by_text(ensemble, exact=True).last).to_be_visible()
+
+
+def across(button: Locator) -> tuple[float, float]:
+    """Where a button stands across the page: its left edge and width, in pixels."""
+    box = button.bounding_box()
+    assert box is not None
+    return box["x"], box["width"]
 
 
 def epochs_done(page: Page) -> float:
