@@ -30,7 +30,7 @@ from dverge.reproduction import (
     reproduce,
     reproduce_figures,
 )
-from dverge.reproduction.ablation import ABOUT, Variant, read_ablation
+from dverge.reproduction.ablation import ABOUT, VARIANTS, Variant, read_ablation
 from dverge.reproduction.trained import SETTINGS
 from dverge.runs import TUNED
 from pages.widgets.measuring import offer, show_evaluations
@@ -139,7 +139,8 @@ def show_beyond(found: Reproduction, variants: Sequence[Variant]) -> None:
     if variants:
         st.markdown("**What matters in the tuned recipe**")
         st.table(ablation_frame(variants).set_index("Recipe"))
-        st.caption(f"{ABOUT} Done by `python -m dverge ablation`.")
+        done = f"{len(variants)} of {len(VARIANTS)} measured, by `python -m dverge ablation`"
+        st.caption(f"{ABOUT} {done}.")
 
 
 def words_of(found: Reproduction, table: TableAgain) -> str:

@@ -1,7 +1,9 @@
-"""The README's figures are those of the files."""
+"""The README's numbers and its drawing are those of the files."""
 
 from __future__ import annotations
 
+import io
+import re
 from pathlib import Path
 
 import pytest
@@ -22,23 +24,21 @@ from dverge.evaluation import (
 from dverge.evaluation.measurements import Batch
 from dverge.evaluation.tally import Tally
 from dverge.reproduction import REPORT_TABLES
+from dverge.reproduction.ablation import VARIANTS, read_ablation
+from tests.readme_figure import FILE, SHOWN, results_figure
 
 ROOT = Path(__file__).parents[1]
 NAME = "vanilla-3xconv-s0"
-MEASURED = [
-    NAME,
-    "dverge-3xconv-s0",
-    "dverge-advt-3xconv-s0",
-    "advt-3xconv-s0",
-    "advt-3xconv-s0-tuned",
-]
-TITLES = [
-    "vanilla, 30 epochs",
-    "DVERGE, 200 epochs",
-    "DVERGE+AdvT, 50 epochs",
-    "AdvT, 50 epochs",
-    "tuned, 200 epochs more",
-]
+TRAINED = {
+    "vanilla, 30 epochs": "vanilla-3xconv-s0",
+    "vanilla, seed 1": "vanilla-3xconv-s1",
+    "DVERGE, 200 epochs": "dverge-3xconv-s0",
+    "DVERGE, seed 1": "dverge-3xconv-s1",
+    "DVERGE+AdvT, 50 epochs": "dverge-advt-3xconv-s0",
+    "DVERGE+AdvT, seed 1": "dverge-advt-3xconv-s1",
+    "AdvT, 50 epochs": "advt-3xconv-s0",
+    "tuned, 120 epochs more": "advt-3xconv-s0-tuned",
+}
 
 
 def mixtures(name: str, protocol: Protocol) -> dict[tuple[str, str], Accuracy]:
@@ -52,7 +52,7 @@ def mixtures(name: str, protocol: Protocol) -> dict[tuple[str, str], Accuracy]:
     }
 
 
-@pytest.mark.parametrize("name", MEASURED)
+@pytest.mark.parametrize("name", SHOWN)
 def test_results_table_is_what_the_files_state(name: str) -> None:
     lines = (ROOT / "README.md").read_text().splitlines()
     (line,) = [line for line in lines if line.startswith(f"| `{name}`")]
@@ -67,7 +67,43 @@ def test_results_table_is_what_the_files_state(name: str) -> None:
     assert {cell.n for cell in cells} == {1000}
 
 
-@pytest.mark.parametrize(("title", "name"), list(zip(TITLES, MEASURED, strict=True)))
+@pytest.mark.parametrize(("name", "title"), SHOWN.items())
+def test_autoattack_is_what_the_files_state(name: str, title: str) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = text[text.index("| AutoAttack of |") :].split("\n\n")[0]
+    (line,) = [line for line in table.splitlines() if line.startswith(f"| {title} ")]
+    figures = mixtures(name, Protocol.AUTOATTACK)
+    budgets = ("L∞ 0.03", "L∞ 8/255", "L2 0.5")
+    cells = [figures[f"AutoAttack {budget}", "worst"] for budget in budgets]
+    assert [cell.strip() for cell in line.split("|")[2:-1]] == [
+        f"{c.accuracy:.1f} ({c.ci_low:.1f}–{c.ci_high:.1f})" for c in cells
+    ]
+    assert {cell.n for cell in cells} == {1000}
+
+
+def test_the_ablation_is_what_its_file_states() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = text[text.index("| tuned recipe, shorter |") :].split("\n\n")[0]
+    stated = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
+    due = [[v.title, *(f"{f.accuracy:.1f}" for f in v.figures)] for v in read_ablation()]
+    assert stated == due and len(due) == len(VARIANTS)
+
+
+def marks(svg: str) -> list[str]:
+    """What a drawing's points, lines and bands say that they show."""
+    return re.findall(r'aria-label="(eps [^"]*)"', svg)
+
+
+def test_the_results_figure_is_of_the_files() -> None:
+    drawn = io.StringIO()
+    results_figure().save(drawn, format="svg")
+    shown = marks(FILE.read_text(encoding="utf-8"))
+    assert len(shown) == 5 * (1 + 1 + 10)  # each mixture's band, line and ten points
+    assert shown == marks(drawn.getvalue())
+    assert FILE.relative_to(ROOT).as_posix() in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("title", "name"), TRAINED.items())
 def test_the_reports_protocol_is_what_the_files_and_the_report_state(title: str, name: str) -> None:
     lines = (ROOT / "README.md").read_text().splitlines()
     (line,) = [line for line in lines if line.startswith(f"| {title}")]
@@ -75,6 +111,7 @@ def test_the_reports_protocol_is_what_the_files_and_the_report_state(title: str,
     printed = next((table.rows["mixture"] for table in of_that if "mixture" in table.rows), None)
     ours = [f"{row.accuracy:.1f}" for row in mixtures(name, Protocol.REPORT).values()]
     theirs = [f" ({value:.2f})" for value in printed] if printed else [""] * 4
+    assert {row.n for row in mixtures(name, Protocol.REPORT).values()} == {1024}
     cells = [cell.strip() for cell in line.split("|")[2:-1]]
     assert cells == [mine + its for mine, its in zip(ours, theirs, strict=True)]
 

@@ -109,8 +109,14 @@ def eps_frame(figures: Mapping[str, Iterable[Accuracy]]) -> pd.DataFrame:
     return pd.DataFrame(rows).sort_values(["ensemble", "model", "eps"], ignore_index=True)
 
 
-def eps_chart(frame: pd.DataFrame, colours: Mapping[str, str]) -> alt.LayerChart:
-    """Accuracy against the budget: mixtures thick with their intervals, submodels thin."""
+def eps_chart(frame: pd.DataFrame, colours: Mapping[str, str], columns: int = 2) -> alt.LayerChart:
+    """Accuracy against the budget: mixtures thick with their intervals, submodels thin.
+
+    Args:
+        frame: as of eps_frame.
+        colours: by ensemble, in the order of the legend.
+        columns: of the legend.
+    """
     base = alt.Chart(frame[frame["kind"] != "random submodel"]).encode(
         x=alt.X(
             "eps:Q",
@@ -121,7 +127,9 @@ def eps_chart(frame: pd.DataFrame, colours: Mapping[str, str]) -> alt.LayerChart
         color=alt.Color(
             "ensemble:N",
             scale=alt.Scale(domain=list(colours), range=list(colours.values())),
-            legend=alt.Legend(title=None, orient="top", columns=2, labelLimit=260, symbolOpacity=1),
+            legend=alt.Legend(
+                title=None, orient="top", columns=columns, labelLimit=260, symbolOpacity=1
+            ),
         ),
         detail="model:N",
     )

@@ -169,17 +169,17 @@ def rows_under(
     return [row for each in chosen.finished for row in rows_of(info, chosen.subject, each)]
 
 
-def shared_images(kept: Iterable[Iterable[Results]], protocol: Protocol) -> list[Images]:
-    """The images that a protocol was measured on: what most share first; of equals, the most.
+def shared_images(kept: Iterable[Iterable[Results]], *protocols: Protocol) -> list[Images]:
+    """The images that protocols were measured on: what most share first; of equals, the most.
 
     Args:
         kept: of each ensemble.
-        protocol: measured.
+        protocols: measured; an ensemble counts once for each of them.
     """
     counts: Counter[Images] = Counter()
     for results in kept:
-        subjects = (each.subject for each in results)
-        counts.update({each.images for each in subjects if each.protocol is protocol})
+        subjects = {(each.subject.protocol, each.subject.images) for each in results}
+        counts.update(images for protocol, images in subjects if protocol in protocols)
     return sorted(counts, key=lambda images: (counts[images], images.n), reverse=True)
 
 

@@ -7,8 +7,9 @@ hold the interpreter's lock. `python -m dverge bench` tells how much that gains.
 
 A block is LANES images laid out C×H×W×LANES, flat; so are features and gradients of them. A
 member's parameters are one flat vector in the order of Conv.parameters(). All arrays have one
-type, float32 or float64. The functions are compiled at their first call and kept on the disk;
-whoever changes simd.py must touch this file, else what was compiled before is used.
+type, float32 or float64. The functions are compiled at their first call and kept on the disk, for
+as long as this file is the same. So all of them stand here, and whoever changes simd.py must touch
+this file, else what was compiled before is used.
 """
 
 from __future__ import annotations

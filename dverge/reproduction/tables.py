@@ -21,6 +21,7 @@ _SGD: dict[str, Any] = {
     "schedule": "constant",
     "augmentation": "none",
     "training_images": 48_976,
+    "average_last": 0,
 }
 _DISTILLATION: dict[str, Any] = {
     "alpha": 1.0,

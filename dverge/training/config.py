@@ -78,6 +78,8 @@ class TrainingConfig:
         seed: of all that is random.
         device: auto (CUDA if there is one), cpu, cuda or cuda:N.
         training_images: how many of the 48,976 are used, the first ones.
+        average_last: epochs at the end whose weights are averaged, each as it was when the epoch
+            was done (Izmailov et al. 2018); 0 to take the last ones. At most the epochs.
         snapshot_every: epochs after which the members are kept as a checkpoint, 0 for never.
 
     Raises:
@@ -97,6 +99,7 @@ class TrainingConfig:
     seed: int = 0
     device: str = "auto"
     training_images: int = TRAINING_IMAGES
+    average_last: int = 0
     snapshot_every: int = 0
 
     def __post_init__(self) -> None:
@@ -108,6 +111,7 @@ class TrainingConfig:
         require_number("momentum", self.momentum, 0, 0.999)
         require_number("weight_decay", self.weight_decay, 0, 1)
         require_integer("seed", self.seed, 0, 2**31 - 1)
+        require_integer("average_last", self.average_last, 0, self.epochs)
         require_integer("snapshot_every", self.snapshot_every, 0, 1000)
         check_device_name(self.device)
         self._choose(Schedule, "schedule")

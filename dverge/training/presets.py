@@ -40,10 +40,11 @@ PRESETS: dict[Method, dict[str, TrainingConfig]] = {
         "quick": AdvtConfig(**QUICK, learning_rate=1e-2),
         "mixture": AdvtConfig(attacked=Attacked.MIXTURE),
         "tuned": AdvtConfig(
-            epochs=200,
+            epochs=120,
             batch_size=64,
             learning_rate=3e-2,
             schedule=Schedule.COSINE,
+            average_last=60,
             augmentation=Augmentation.CROP_FLIP,
             attacked=Attacked.MIXTURE,
             joint=True,

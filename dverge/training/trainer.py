@@ -124,6 +124,7 @@ class Training:
         self.validation = (held_out.pixels(), held_out.labels)
         self.epoch, self.batch, self.seconds = 0, 0, 0.0
         self.sums = self._no_sums()
+        self.averaged = torch.zeros_like(self.engine.weights, dtype=torch.float64)
 
     def run(self) -> Iterator[StepMetrics | EpochMetrics | None]:
         """Train to the end, yielding after every batch.
@@ -140,13 +141,14 @@ class Training:
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, momenta and position, as tensors and plain values."""
-        return {
+        state = {
             "engine": self.engine.state_dict(),
             "epoch": self.epoch,
             "batch": self.batch,
             "seconds": self.seconds,
             "sums": self.sums,
         }
+        return state | {"averaged": self.averaged} if self.config.average_last else state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state_dict of the same config; bit for bit on the same kind of device.
@@ -160,6 +162,8 @@ class Training:
             if state["sums"].shape != self.sums.shape:
                 raise ValueError(f"sums has shape {tuple(state['sums'].shape)}")
             self.sums = state["sums"].to(self.device, copy=True)
+            if self.config.average_last:
+                self.averaged.copy_(state["averaged"])
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise TrainingError(
                 "the saved state does not fit a training with these settings "
@@ -235,6 +239,7 @@ class Training:
             self.config.layer is not LayerChoice.BATCH
         )
         layer = self.layer() if drawn_once else None
+        self._average()
         member_loss, member_accuracy, loss, accuracy = self._validate()
         self._finite(member_loss)  # the last step alone can have spoilt the weights
         self.epoch, self.batch, self.seconds = self.epoch + 1, 0, 0.0
@@ -253,6 +258,14 @@ class Training:
             images_per_second=images / max(seconds, 1e-9),
             seconds=seconds,
         )
+
+    def _average(self) -> None:
+        """Add an epoch's last weights, if it is one of the last; their mean ends the training."""
+        left = self.config.epochs - (self.epoch + 1)
+        if left < self.config.average_last:
+            self.averaged += self.engine.weights
+            if left == 0:
+                self.engine.weights.copy_(self.averaged / self.config.average_last)
 
     def _loss(self, values: Tensor) -> list[float]:
         """Each member's loss of the terms' values T×M, refused if it is not finite."""

@@ -132,26 +132,25 @@ def measure_form(infos: Sequence[CheckpointInfo]) -> None:
     protocol = left.selectbox(
         "Protocol", protocols, format_func=PROTOCOL_TITLES.__getitem__, key="measure-protocol"
     )
-    splits = [Split.TEST, Split.VALIDATION] if full_data_available() else [Split.TEST]
-    preferred = splits.index(PLANS[protocol].split) if PLANS[protocol].split in splits else 0
+    splits = _splits()
+    preferred = splits.index(_usual_split(protocol))
     split = middle.selectbox("Split", splits, index=preferred, key=f"measure-split-{protocol}")
-    most = {Split.TEST: 10_000 if full_data_available() else 1000, Split.VALIDATION: 1024}[split]
-    count = right.number_input(
+    right.number_input(
         "Images",
         1,
-        most,
-        min(PLANS[protocol].images or most, most),
+        _most_images(split),
+        _usual_count(protocol, split),
         key=f"measure-images-{protocol}-{split}",
         help="Balanced over the classes; the same ones for every ensemble.",
     )
     with left:
-        seed = st.number_input("Seed", 0, 2**31 - 1, 0, key="measure-seed", help="Of all chance.")
+        st.number_input("Seed", 0, 2**31 - 1, 0, key="measure-seed", help="Of all chance.")
     st.caption(PROTOCOL_HELP[protocol])
     if not autoattack_available():
         st.caption("AutoAttack is an extra: `pip install pyautoattack==0.2.0`, then start again.")
     with errors_as_messages():
         names = tuple(info.name for info in infos)
-        config = EvaluationConfig(names, protocol, split, int(count), int(seed))
+        config = _asked_for(names)
         seconds = _seconds(str(config), config, tuple(info.digest for info in infos))
         device = describe_device(resolve_device("auto"))
         about = f"About **{duration(seconds)}** on {device}." if seconds else "All is measured."
@@ -160,12 +159,39 @@ def measure_form(infos: Sequence[CheckpointInfo]) -> None:
                 "Measure these ensembles",
                 icon=":material/speed:",
                 key="measure-any",
-                on_click=_start,
-                args=(config,),
+                on_click=_start_asked_for,
+                args=(names,),
                 disabled=not seconds,
             )
             st.caption(about)
         _show_refusal()
+
+
+def _asked_for(names: tuple[str, ...]) -> EvaluationConfig:
+    """What the form says, with the usual for what it has not shown yet of a new protocol."""
+    state = st.session_state
+    protocol = state["measure-protocol"]
+    split = state.get(f"measure-split-{protocol}", _usual_split(protocol))
+    count = state.get(f"measure-images-{protocol}-{split}", _usual_count(protocol, split))
+    return EvaluationConfig(names, protocol, split, int(count), int(state["measure-seed"]))
+
+
+def _splits() -> list[Split]:
+    return [Split.TEST, Split.VALIDATION] if full_data_available() else [Split.TEST]
+
+
+def _most_images(split: Split) -> int:
+    return {Split.TEST: 10_000 if full_data_available() else 1000, Split.VALIDATION: 1024}[split]
+
+
+def _usual_split(protocol: Protocol) -> Split:
+    own = PLANS[protocol].split
+    return own if own in _splits() else Split.TEST
+
+
+def _usual_count(protocol: Protocol, split: Split) -> int:
+    most = _most_images(split)
+    return min(PLANS[protocol].images or most, most)
 
 
 def _config(
@@ -202,6 +228,11 @@ def _estimate(infos: Sequence[CheckpointInfo], protocol: Protocol, images: Image
 @st.cache_data(max_entries=64, ttl=600, show_spinner="Timing a few gradients")
 def _seconds(key: str, _config: EvaluationConfig, digests: tuple[str, ...]) -> float:
     return estimate_seconds(Evaluation(_config))
+
+
+def _start_asked_for(names: tuple[str, ...]) -> None:
+    """Callback: of the form as it is at the click, which the page may not have drawn yet."""
+    _start(_asked_for(names))
 
 
 def _start(config: EvaluationConfig) -> None:

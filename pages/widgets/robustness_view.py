@@ -55,12 +55,12 @@ class View:
 def choose_view(available: list[CheckpointInfo]) -> View:
     """Draw the page's choices and return them."""
     by_name = {info.name: info for info in sorted(available, key=_place)}
-    whole = [name for name in by_name if snapshot_epoch(name) is None]
-    measured = [name for name in whole if _is_measured(by_name[name])]
+    first = [info.name for info in by_name.values() if _of_the_first_seed(info, available)]
+    measured = [name for name in first if _is_measured(by_name[name])]
     names = st.multiselect(
         "Ensembles",
         list(by_name),
-        default=(measured or whole)[:MOST_COMPARED],
+        default=(measured or first)[:MOST_COMPARED],
         max_selections=MOST_COMPARED,
         key="robust-ensembles",
         bind="query-params",
@@ -73,6 +73,13 @@ def choose_view(available: list[CheckpointInfo]) -> View:
         chosen = [baseline, *(info for info in chosen if info != baseline)]
     images = _choose_images(chosen)
     return View(tuple(chosen), baseline, images, _choose_attack(chosen, images))
+
+
+def _of_the_first_seed(info: CheckpointInfo, available: list[CheckpointInfo]) -> bool:
+    """Whether it is no snapshot, and of the lowest seed that its method has here, if of any."""
+    seeds = [each.card.seed for each in available if each.card.method == info.card.method]
+    lowest = min((seed for seed in seeds if seed is not None), default=None)
+    return snapshot_epoch(info.name) is None and info.card.seed in (None, lowest)
 
 
 def _is_measured(info: CheckpointInfo) -> bool:
@@ -116,9 +123,9 @@ def usual_images() -> Images:
     return Images(Split.TEST, USUAL, load(Split.SAMPLE).digest)
 
 
-def measured_images(infos: Iterable[CheckpointInfo], protocol: Protocol) -> list[Images]:
-    """The sets of images that a protocol was measured on; those that most share come first."""
-    return shared_images(map(results_of, infos), protocol)
+def measured_images(infos: Iterable[CheckpointInfo], *protocols: Protocol) -> list[Images]:
+    """The sets of images that protocols were measured on; those that most share come first."""
+    return shared_images(map(results_of, infos), *protocols)
 
 
 def show_images(choice: Images) -> None:
@@ -128,7 +135,7 @@ def show_images(choice: Images) -> None:
 
 
 def _choose_images(infos: list[CheckpointInfo]) -> Images:
-    options = {each.title: each for each in measured_images(infos, Protocol.STANDARD)}
+    options = {each.title: each for each in measured_images(infos, *SUMMARY_PROTOCOLS)}
     usual = usual_images()
     options.setdefault(usual.title, usual)
     if (asked_for := st.session_state.get(ASKED_FOR)) is not None:

@@ -133,7 +133,8 @@ def time_needed(config: TrainingConfig) -> str:
     """The time the run will take here, from a few real batches."""
     device = resolve_device(config.device)
     busy = any(view.status.state.active for view in run_manager().views())
-    timed: dict[str, Any] = {"epochs": 1, "seed": 0, "learning_rate": 1e-3, "device": str(device)}
+    timed: dict[str, Any] = {"epochs": 1, "average_last": 0, "seed": 0, "learning_rate": 1e-3}
+    timed["device"] = str(device)
     if isinstance(config, StartedConfig):
         timed |= {"start": ""}
     alike = dataclasses.replace(config, **timed)
@@ -174,9 +175,11 @@ def _start(config: TrainingConfig | None) -> None:
             key="start-run",
         ):
             assert config is not None
+            called = name.strip() or proposal
             try:
-                run_manager().submit(config, name.strip() or proposal)
+                run_manager().submit(config, called)
             except DvergeError as error:
                 show_error(error)
                 return
+            st.toast(f"Watch **{called}** at the top of this page.", icon=":material/play_arrow:")
             st.rerun()

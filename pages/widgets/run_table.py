@@ -25,7 +25,7 @@ from dverge.runs import RunState, RunView
 from pages.widgets.messages import show_error
 from pages.widgets.resources import run_manager, run_metrics
 from pages.widgets.run_cards import show_curves
-from pages.widgets.training_fields import title_of, words_of
+from pages.widgets.training_settings import title_of, words_of
 from pages.widgets.words import duration
 
 MOST_COMPARED = 8
@@ -84,8 +84,9 @@ def show_trainings(trainings: list[Training], log: bool, span: int) -> None:
             "Lowest loss": st.column_config.NumberColumn(
                 format="%.3f", help="Of the mixture, on the 1,024 validation images, in nats."
             ),
-            "Started": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
+            "Started": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", width=135),
             "Learning rate": st.column_config.NumberColumn(format="%.4g"),
+            "Images": st.column_config.NumberColumn(format="localized", help="Trained on."),
         },
     )
     selected = [trainings[row] for row in event.selection.rows if row < len(trainings)]

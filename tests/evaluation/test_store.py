@@ -30,7 +30,13 @@ from dverge.evaluation import (
 )
 from dverge.evaluation.accuracy import accuracy_of
 from dverge.evaluation.measurements import Clean, Gradient
-from dverge.evaluation.store import Finished, add_finished, load_results, rows_of
+from dverge.evaluation.store import (
+    Finished,
+    add_finished,
+    load_results,
+    rows_of,
+    shared_images,
+)
 from dverge.models import Ensemble, seeded_conv
 
 FGSM = Gradient("fgsm", fgsm(0.03))
@@ -192,6 +198,18 @@ def test_the_stamp_changes_with_the_results(info: CheckpointInfo, subject: Subje
         stamps.append(results_stamp(info))
         assert results_stamp(info) == stamps[-1]
     assert len(set(stamps)) == 4
+
+
+def test_the_images_that_most_share_come_first(subject: Subject) -> None:
+    """An ensemble counts once for each protocol; of equals, the most images come first."""
+    few, many, most = (replace(subject, n=n, data=f"{n:064}") for n in (10, 20, 30))
+    again, other = replace(few, seed=4), replace(few, protocol=Protocol.STANDARD)
+    kept = [[Results(each) for each in of] for of in ([few, again, other, most], [few, many])]
+    assert [each.n for each in shared_images(kept, Protocol.CURVE)] == [10, 30, 20]
+    assert [each.n for each in shared_images(kept[:1], Protocol.CURVE)] == [30, 10]
+    both = shared_images(kept[:1], Protocol.CURVE, Protocol.STANDARD)
+    assert [each.n for each in both] == [10, 30]
+    assert shared_images(kept, Protocol.REPORT) == []
 
 
 def test_a_copy_under_another_name_keeps_its_results(

@@ -264,7 +264,7 @@ def test_measure_starts_what_is_missing_and_says_so(gate: Gate) -> None:
     assert EvaluationConfig.from_dict(view.spec.config) == EvaluationConfig(
         (VANILLA, OTHER), Protocol.STANDARD, Split.TEST, 1000
     )
-    assert [each.label for each in app.button] == ["Pause", "Stop"]
+    assert [each.label for each in app.button] == ["Stop", "Pause"]
     assert any("being measured; see above" in each.value for each in app.info)
     assert "0 measurements done · 2 ensembles" in app.progress[0].text
 
@@ -280,6 +280,30 @@ def test_measured_in_the_form_the_figures_appear(fresh: Path) -> None:
     assert errors(app) == [] and len(charts(app)) == 1
     assert sentences(app) == claimed(fresh, "FGSM 0.03", "fgsm", OTHER)
     assert not app.progress
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "due"),
+    [
+        ("measure-images-standard-test", 20, (Protocol.STANDARD, 20, 0)),
+        ("measure-seed", 5, (Protocol.STANDARD, 1000, 5)),
+        ("measure-protocol", Protocol.SANITY, (Protocol.SANITY, 500, 0)),
+    ],
+)
+def test_what_was_set_just_before_the_button_counts(
+    gate: Gate, key: str, value: Any, due: tuple[Protocol, int, int]
+) -> None:
+    """Both reach the page at once, which has not drawn the new setting yet."""
+    app = measure_section(open_page())
+    field = app.selectbox if key == "measure-protocol" else app.number_input
+    field(key=key).set_value(value)
+    app.button(key="measure-any").click().run()
+    (view,) = run_manager().views()
+    assert errors(app) == []
+    protocol, images, seed = due
+    assert EvaluationConfig.from_dict(view.spec.config) == EvaluationConfig(
+        (VANILLA, OTHER), protocol, Split.TEST, images, seed
+    )
 
 
 def test_measuring_on_other_images_leaves_the_offer(gate: Gate) -> None:
@@ -554,6 +578,15 @@ def test_snapshots_are_left_out_until_they_are_chosen(measured: Path) -> None:
     app = open_page()
     box = app.multiselect(key="robust-ensembles")
     assert box.value == [VANILLA, OTHER] and f"{OTHER}-e25" in box.options
+
+
+def test_other_seeds_are_left_out_until_they_are_chosen(measured: Path) -> None:
+    for name, seed in (("driven-s2", 2), ("unknown", None)):
+        shutil.copytree(measured / OTHER, measured / name)
+        card = measured / name / "card.json"
+        card.write_text(json.dumps(json.loads(card.read_text()) | {"seed": seed}))
+    box = open_page().multiselect(key="robust-ensembles")
+    assert box.value == [VANILLA, OTHER, "unknown"] and "driven-s2" in box.options
 
 
 def test_at_first_those_stand_there_that_were_measured(measured: Path) -> None:

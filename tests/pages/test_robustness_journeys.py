@@ -136,6 +136,7 @@ def test_measure_pause_resume_and_read_the_figures(tmp_path: Path, page: Page) -
         expect(card(page)).to_contain_text("paused")
         paused_at = progress(page)
         assert 0 < paused_at < 100
+        settle(page)
         resume.click()
         expect(resume).to_be_hidden(timeout=PATIENCE)
         wait_for_progress(page, beyond=paused_at)

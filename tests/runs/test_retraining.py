@@ -30,7 +30,9 @@ def test_the_settings_are_exactly_those_of_the_card(what: str, name: str) -> Non
     infos = checkpoints.list_all(ROOT / "checkpoints")[0]
     config = retraining(what, infos)
     card = checkpoints.read(ROOT / "checkpoints" / name).card
-    assert (str(config.method), config.to_dict()) == (card.method, card.config)
+    assert str(config.method) == card.method
+    later = {"average_last": 0}  # settings that cards written before them lack
+    assert config.to_dict() == later | card.config
 
 
 def test_another_seed_changes_nothing_else() -> None:

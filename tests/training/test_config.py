@@ -59,6 +59,8 @@ OF_ALL: list[Refusal] = [
     ("augmentation", "mixup", "augmentation is 'mixup'; it must be one of none, flip, crop-flip"),
     ("seed", -1, "seed is -1; it must be a whole number from 0 to"),
     ("seed", 2**31, "seed is 2147483648"),
+    ("average_last", -1, "average_last is -1; it must be a whole number from 0 to"),
+    ("average_last", 201, "average_last is 201"),
     ("snapshot_every", -1, "snapshot_every is -1; it must be a whole number from 0 to 1,000"),
     ("snapshot_every", 1001, "snapshot_every is 1001"),
     ("snapshot_every", 2.5, r"snapshot_every is 2\.5"),

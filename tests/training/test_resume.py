@@ -45,10 +45,12 @@ RECIPES: dict[str, dict[str, Any]] = {
     "advt on members": {"method": Method.ADVT, "clean_weight": 0.5},
     "advt on the mixture": {"method": Method.ADVT, "attacked": "mixture"},
     "advt as one": {"method": Method.ADVT, "attacked": "mixture", "joint": True},
+    "averaged": {"average_last": 2},
 }
 STOPS = [
     *itertools.product([Lanes], RECIPES, (LAST_BUT_ONE, BOUNDARY)),
     *itertools.product([Lanes], ["vanilla", "dverge-advt"], (FIRST, PAST_IT, ALL)),
+    *itertools.product([Lanes, Stacked], ["averaged"], (2 * PER_EPOCH, 2 * PER_EPOCH + 1, ALL)),
     *itertools.product([Stacked], ("vanilla", "random starts", "dverge-advt"), (PAST_IT,)),
 ]
 
@@ -171,15 +173,17 @@ SPOILT: dict[str, Callable[[dict[str, Any]], object]] = {
     "sums of one term": lambda state: state.update(sums=torch.zeros(1, 2)),
     "sums of more members": lambda state: state.update(sums=torch.zeros(2, 3)),
     "no batch": lambda state: state.pop("batch"),
+    "no sum of weights": lambda state: state.pop("averaged"),
+    "a sum of more members": lambda state: state.update(averaged=torch.zeros(3, 62_006)),
 }
 
 
 @pytest.mark.parametrize("case", SPOILT)
 def test_a_state_that_does_not_fit_is_refused(case: str, training: MakeTraining) -> None:
-    state = training(Method.DVERGE_ADVT).state_dict()
+    state = training(Method.DVERGE_ADVT, average_last=2).state_dict()
     SPOILT[case](state)
     with pytest.raises(TrainingError, match="does not fit a training with these settings"):
-        training(Method.DVERGE_ADVT).load_state_dict(state)
+        training(Method.DVERGE_ADVT, average_last=2).load_state_dict(state)
 
 
 @pytest.mark.parametrize("method", Method)
