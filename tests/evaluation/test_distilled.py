@@ -166,7 +166,7 @@ def test_eq_2_is_what_diversity_finds_of_the_pair(
     torch.testing.assert_close(own.loss, due.loss, rtol=1e-6, atol=1e-9)
     assert own.sees_target.equal(due.sees_target)
     for layer in (None, 1, 5):
-        torch.testing.assert_close(own.matrix(layer), due.matrix(layer))
+        torch.testing.assert_close(own.matrix(layer), due.matrix(layer), rtol=1e-6, atol=1e-9)
     matrix = due.matrix().tolist()
     mean = (matrix[0][1] + matrix[0][2] + matrix[1][2]) / 3
     assert found.loss() == pytest.approx(mean)
