@@ -55,23 +55,22 @@ def mixtures(name: str, protocol: Protocol) -> dict[tuple[str, str], Accuracy]:
     }
 
 
-def table_line(heading: str, title: str) -> str:
-    """The line of one title in the README's table whose first line begins so."""
+def stated(heading: str) -> dict[str, list[str]]:
+    """The README's table whose first line begins so: the cells of each line, by their title."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    table = text[text.index(f"| {heading}") :].split("\n\n")[0]
-    (line,) = [line for line in table.splitlines() if line.startswith(f"| {title} |")]
-    return line
+    table = text[text.index(f"| {heading} |") :].split("\n\n")[0]
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
+    return {title: cells for title, *cells in lines}
 
 
 @pytest.mark.parametrize("name", SHOWN)
 def test_results_table_is_what_the_files_state(name: str) -> None:
-    line = table_line("mixture of | clean | FGSM 0.03 |", f"`{name}`")
     figures = mixtures(name, Protocol.STANDARD)
     linf = "PGD L∞ 8/255, 50 steps"
     columns = [("no attack", ""), ("FGSM 0.03", "worst"), (linf, "worst")]
     columns += [("PGD L2 0.5, 50 steps", "worst"), (linf, "members")]
     cells = [figures[column] for column in columns]
-    assert [cell.strip() for cell in line.split("|")[2:-1]] == [
+    assert stated("mixture of | clean | FGSM 0.03")[f"`{name}`"] == [
         f"{c.accuracy:.1f} ({c.ci_low:.1f}–{c.ci_high:.1f})" for c in cells
     ]
     assert {cell.n for cell in cells} == {1000}
@@ -79,22 +78,18 @@ def test_results_table_is_what_the_files_state(name: str) -> None:
 
 @pytest.mark.parametrize(("title", "name"), AUTOATTACKED.items())
 def test_autoattack_is_what_the_files_state(title: str, name: str) -> None:
-    line = table_line("AutoAttack of", title)
     figures = mixtures(name, Protocol.AUTOATTACK)
     budgets = ("L∞ 0.03", "L∞ 8/255", "L2 0.5")
     cells = [figures[f"AutoAttack {budget}", "worst"] for budget in budgets]
-    assert [cell.strip() for cell in line.split("|")[2:-1]] == [
+    assert stated("AutoAttack of")[title] == [
         f"{c.accuracy:.1f} ({c.ci_low:.1f}–{c.ci_high:.1f})" for c in cells
     ]
     assert {cell.n for cell in cells} == {1000}
 
 
 def test_the_ablation_is_what_its_file_states() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    table = text[text.index("| tuned recipe, shorter |") :].split("\n\n")[0]
-    stated = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
-    due = [[v.title, *(f"{f.accuracy:.1f}" for f in v.figures)] for v in read_ablation()]
-    assert stated == due and len(due) == len(VARIANTS)
+    due = {v.title: [f"{f.accuracy:.1f}" for f in v.figures] for v in read_ablation()}
+    assert stated("tuned recipe, shorter") == due and len(due) == len(VARIANTS)
 
 
 def marks(svg: str) -> list[str]:
@@ -113,14 +108,13 @@ def test_the_results_figure_is_of_the_files() -> None:
 
 @pytest.mark.parametrize(("title", "name"), TRAINED.items())
 def test_the_reports_protocol_is_what_the_files_and_the_report_state(title: str, name: str) -> None:
-    line = table_line("mixture of | clean | FGSM |", title)
     of_that = [table for table in REPORT_TABLES if table.title.split(": ")[1] == title]
     printed = next((table.rows["mixture"] for table in of_that if "mixture" in table.rows), None)
     ours = [f"{row.accuracy:.1f}" for row in mixtures(name, Protocol.REPORT).values()]
     theirs = [f" ({value:.2f})" for value in printed] if printed else [""] * 4
     assert {row.n for row in mixtures(name, Protocol.REPORT).values()} == {1024}
-    cells = [cell.strip() for cell in line.split("|")[2:-1]]
-    assert cells == [mine + its for mine, its in zip(ours, theirs, strict=True)]
+    due = [mine + its for mine, its in zip(ours, theirs, strict=True)]
+    assert stated("mixture of | clean | FGSM")[title] == due
 
 
 def test_the_shipped_figures_come_again_on_a_few_images() -> None:
