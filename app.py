@@ -6,8 +6,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages.widgets.messages import errors_as_messages
-from pages.widgets.navigation import navigate
+from pages.widgets.shared.messages import errors_as_messages
+from pages.widgets.shared.navigation import navigate
 
 WIDGETS = Path(__file__).parent / "pages" / "widgets"
 

@@ -14,15 +14,16 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from dverge import checkpoints, reproduce
-from dverge.charts import ablation_frame, to_markdown
-from dverge.data import cli as data_cli
+from dverge import checkpoints
+from dverge.charts.reproduction import ablation_frame
+from dverge.charts.tables import to_markdown
+from dverge.commands import data as data_cli
+from dverge.commands import evaluate as evaluation_cli
+from dverge.commands import reproduce
 from dverge.devices import resolve_device
 from dverge.errors import DvergeError, RunError
-from dverge.evaluation import cli as evaluation_cli
 from dverge.evaluation.bench import bench_attack
-from dverge.evaluation.tour import choose_tour, write_tour
-from dverge.files import write_json
+from dverge.exploration.tour import choose_tour, write_tour
 from dverge.reproduction.ablation import ablate, read_ablation
 from dverge.runs import (
     Control,
@@ -35,6 +36,7 @@ from dverge.runs import (
     retraining_name,
     runs_folder,
 )
+from dverge.stored import write_json
 from dverge.timing import Comparison
 from dverge.training import (
     CONFIGS,

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from dverge.errors import CheckpointError
-from dverge.files import check_name, new_folder, write_json
 from dverge.models import CLASS_COUNT, Conv, Ensemble
+from dverge.stored import check_name, new_folder, write_json
 
 CARD = "card.json"
 HISTORY = "history.jsonl"

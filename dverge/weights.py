@@ -12,8 +12,8 @@ from torch import Tensor
 
 from dverge.checkpoints import CheckpointInfo, load, member_of, save
 from dverge.errors import CheckpointError, require
-from dverge.files import replacing
 from dverge.models import CLASS_COUNT, Ensemble
+from dverge.stored import replacing
 
 
 def import_weights(

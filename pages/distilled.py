@@ -6,21 +6,26 @@ import streamlit as st
 
 from dverge.attacks import AttackConfig
 from dverge.checkpoints import CheckpointInfo
-from dverge.evaluation import Distilled, Pairs, distilled, one_pair
-from pages.widgets.distilled_view import show_pair
-from pages.widgets.ensemble_choice import choose_ensembles
-from pages.widgets.messages import errors_as_messages, show_left_out, stop_without_checkpoints
-from pages.widgets.navigation import enter_through_app
-from pages.widgets.overlap_section import show_overlap
-from pages.widgets.pair_form import (
+from dverge.evaluation.diversity import Pairs
+from dverge.exploration.distilled import Distilled, distilled, one_pair
+from pages.widgets.distilled.overlap import show_overlap
+from pages.widgets.distilled.pair_form import (
     choose_ends,
     distillation_form,
     end_title,
     is_first,
     pair_gallery,
 )
-from pages.widgets.pair_view import settings
-from pages.widgets.resources import all_checkpoints, data_in_use, load_fast
+from pages.widgets.distilled.pair_view import settings
+from pages.widgets.distilled.view import show_pair
+from pages.widgets.shared.ensemble_choice import choose_ensembles
+from pages.widgets.shared.messages import (
+    errors_as_messages,
+    show_left_out,
+    stop_without_checkpoints,
+)
+from pages.widgets.shared.navigation import enter_through_app
+from pages.widgets.shared.resources import all_checkpoints, data_in_use, load_fast
 
 MOST_BESIDE = 2
 COMPARED = ("vanilla", "dverge")  # the methods whose difference is the point

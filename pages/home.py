@@ -8,18 +8,13 @@ from dverge.attacks import Norm, Victim, pgd
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import CLASSES, Split, load
 from dverge.devices import describe_device, resolve_device
-from dverge.evaluation import Examination, Verdict, examine
-from pages.widgets.cards import show_answers, show_heading, show_pictures, show_verdict
-from pages.widgets.data_status import show_data_status
-from pages.widgets.ensemble_choice import first_of_each
-from pages.widgets.messages import errors_as_messages, show_left_out
-from pages.widgets.navigation import enter_through_app
-from pages.widgets.resources import (
-    all_checkpoints,
-    data_in_use,
-    load_ensemble,
-    run_manager,
-)
+from dverge.exploration.examine import Examination, Verdict, examine
+from pages.widgets.home.data_status import show_data_status
+from pages.widgets.shared.cards import show_answers, show_heading, show_pictures, show_verdict
+from pages.widgets.shared.ensemble_choice import first_of_each
+from pages.widgets.shared.messages import errors_as_messages, show_left_out
+from pages.widgets.shared.navigation import enter_through_app
+from pages.widgets.shared.resources import all_checkpoints, data_in_use, load_ensemble, run_manager
 
 EPS = 8 / 255
 STEPS = 10

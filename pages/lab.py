@@ -7,17 +7,13 @@ import json
 import pandas as pd
 import streamlit as st
 
-from dverge.charts import class_chart, class_frame
+from dverge.charts.answers import class_chart, class_frame
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import Split, load
-from dverge.evaluation import Examination, model_names, snippet
-from pages.widgets.attack_form import attack_form
-from pages.widgets.cards import show_answers, show_pictures, show_verdict
-from pages.widgets.downloads import offer_files
-from pages.widgets.ensemble_choice import choose_ensembles
-from pages.widgets.image_choice import choose_image
-from pages.widgets.lab_tabs import show_lab_tabs
-from pages.widgets.lab_view import (
+from dverge.exploration.examine import Examination, model_names
+from dverge.exploration.snippet import snippet
+from pages.widgets.lab.tabs import show_lab_tabs
+from pages.widgets.lab.view import (
     DEFAULT_SCALE,
     SCALES,
     LabView,
@@ -25,10 +21,19 @@ from pages.widgets.lab_view import (
     perturbation_scale,
     picture_sheet,
 )
-from pages.widgets.links import attack_query, show_link
-from pages.widgets.messages import errors_as_messages, show_left_out, stop_without_checkpoints
-from pages.widgets.navigation import enter_through_app
-from pages.widgets.resources import all_checkpoints, colour_of, data_in_use
+from pages.widgets.shared.attack_form import attack_form
+from pages.widgets.shared.cards import show_answers, show_pictures, show_verdict
+from pages.widgets.shared.downloads import offer_files
+from pages.widgets.shared.ensemble_choice import choose_ensembles
+from pages.widgets.shared.image_choice import choose_image
+from pages.widgets.shared.links import attack_query, show_link
+from pages.widgets.shared.messages import (
+    errors_as_messages,
+    show_left_out,
+    stop_without_checkpoints,
+)
+from pages.widgets.shared.navigation import enter_through_app
+from pages.widgets.shared.resources import all_checkpoints, colour_of, data_in_use
 
 MOST_SIDE_BY_SIDE = 4
 COMPARED = ("vanilla", "dverge", "dverge-advt")  # methods shown at first

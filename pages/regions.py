@@ -6,20 +6,25 @@ from html import escape
 
 import streamlit as st
 
-from dverge.charts import class_colours
+from dverge.charts.regions import class_colours
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import CLASSES
-from dverge.evaluation import Plane, Regions, attack_plane, regions_on
-from pages.widgets.attack_form import AttackChoice, attack_form
-from pages.widgets.cards import show_heading
-from pages.widgets.ensemble_choice import choose_ensembles
-from pages.widgets.image_choice import ChosenImage, choose_image, gallery
-from pages.widgets.links import attack_query, show_link
-from pages.widgets.messages import errors_as_messages, show_left_out, stop_without_checkpoints
-from pages.widgets.navigation import enter_through_app
-from pages.widgets.region_cards import show_maps, show_more
-from pages.widgets.region_form import RegionChoice, region_form
-from pages.widgets.resources import all_checkpoints, data_in_use, load_fast
+from dverge.exploration.plane import Plane, attack_plane
+from dverge.exploration.regions import Regions, regions_on
+from pages.widgets.regions.cards import show_maps, show_more
+from pages.widgets.regions.form import RegionChoice, region_form
+from pages.widgets.shared.attack_form import AttackChoice, attack_form
+from pages.widgets.shared.cards import show_heading
+from pages.widgets.shared.ensemble_choice import choose_ensembles
+from pages.widgets.shared.image_choice import ChosenImage, choose_image, gallery
+from pages.widgets.shared.links import attack_query, show_link
+from pages.widgets.shared.messages import (
+    errors_as_messages,
+    show_left_out,
+    stop_without_checkpoints,
+)
+from pages.widgets.shared.navigation import enter_through_app
+from pages.widgets.shared.resources import all_checkpoints, data_in_use, load_fast
 
 MOST_BESIDE = 2
 FIGURE_1 = ("vanilla", "dverge")  # the methods that the paper's figure compares

@@ -8,7 +8,6 @@ from typing import Any
 
 import streamlit as st
 
-from dverge.charts import ablation_frame, agreement_chart, agreement_frame, cell_frame
 from dverge.charts.report_document import (
     DEFINITION,
     PROTOCOL_DIFFERENCES,
@@ -19,30 +18,33 @@ from dverge.charts.report_document import (
     report_markdown,
     report_values,
 )
+from dverge.charts.reproduction import ablation_frame, agreement_chart, agreement_frame, cell_frame
 from dverge.checkpoints import CheckpointInfo, read_history
 from dverge.data import Split, full_data_available, load
-from dverge.evaluation import MIXTURE_NAME, Images, Protocol, autoattack_available, results_stamp
-from dverge.reproduction import (
-    FigureAgain,
-    Reproduction,
-    Statement,
-    TableAgain,
-    reproduce,
-    reproduce_figures,
-)
+from dverge.evaluation.autoattack import autoattack_available
+from dverge.evaluation.protocols import Protocol
+from dverge.evaluation.store import Images, results_stamp
 from dverge.reproduction.ablation import ABOUT, VARIANTS, Variant, read_ablation
+from dverge.reproduction.figures import FigureAgain, reproduce_figures
+from dverge.reproduction.reproduction import Reproduction, TableAgain, reproduce
+from dverge.reproduction.statements import Statement
 from dverge.reproduction.trained import SETTINGS
+from dverge.results import MIXTURE_NAME
 from dverge.runs import TUNED
-from pages.widgets.measuring import offer, show_evaluations
-from pages.widgets.messages import errors_as_messages, show_left_out, stop_without_checkpoints
-from pages.widgets.navigation import enter_through_app
-from pages.widgets.report_figures import show_figure
-from pages.widgets.report_say import show_all
-from pages.widgets.report_table import show_legend, show_table
-from pages.widgets.resources import all_checkpoints, results_of
-from pages.widgets.retrain import show_retraining
-from pages.widgets.robustness_view import usual_images
-from pages.widgets.words import duration
+from pages.widgets.report.claims import show_all
+from pages.widgets.report.figures import show_figure
+from pages.widgets.report.retrain import show_retraining
+from pages.widgets.report.table import show_legend, show_table
+from pages.widgets.robustness.measuring import offer, show_evaluations
+from pages.widgets.robustness.view import usual_images
+from pages.widgets.shared.messages import (
+    errors_as_messages,
+    show_left_out,
+    stop_without_checkpoints,
+)
+from pages.widgets.shared.navigation import enter_through_app
+from pages.widgets.shared.resources import all_checkpoints, results_of
+from pages.widgets.shared.words import duration
 
 Again = tuple[Reproduction, list[FigureAgain], list[Statement]]
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dverge.charts import standing_chart, standing_frame
-from dverge.evaluation import MIXTURE_NAME, Protocol, Standing, claims
-from pages.widgets.measuring import measure_form, offer, show_evaluations
-from pages.widgets.messages import errors_as_messages, show_left_out, stop_without_checkpoints
-from pages.widgets.navigation import enter_through_app
-from pages.widgets.resources import all_checkpoints
-from pages.widgets.robustness_tabs import show_robustness_tabs
-from pages.widgets.robustness_view import View, choose_view
+from dverge.charts.robustness import standing_chart, standing_frame
+from dverge.evaluation.comparison import Standing, claims
+from dverge.evaluation.protocols import Protocol
+from dverge.results import MIXTURE_NAME
+from pages.widgets.robustness.measuring import measure_form, offer, show_evaluations
+from pages.widgets.robustness.tabs import show_robustness_tabs
+from pages.widgets.robustness.view import View, choose_view
+from pages.widgets.shared.messages import (
+    errors_as_messages,
+    show_left_out,
+    stop_without_checkpoints,
+)
+from pages.widgets.shared.navigation import enter_through_app
+from pages.widgets.shared.resources import all_checkpoints
 
 
 def show_summary(view: View) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dverge.evaluation.tour import ATTACK, Tour, checkpoints_of, read_tour
-from pages.widgets.messages import errors_as_messages
-from pages.widgets.navigation import enter_through_app
-from pages.widgets.tour_steps import STEPS, TourView
+from dverge.exploration.tour import ATTACK, Tour, checkpoints_of, read_tour
+from pages.widgets.shared.messages import errors_as_messages
+from pages.widgets.shared.navigation import enter_through_app
+from pages.widgets.tour.steps import STEPS, TourView
 
 STEP = "tour-step"
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.widgets.messages import errors_as_messages
-from pages.widgets.navigation import enter_through_app
-from pages.widgets.resources import all_checkpoints, run_manager, trainings
-from pages.widgets.run_cards import SPANS, show_run
-from pages.widgets.run_form import run_form
-from pages.widgets.run_table import all_trainings, show_trainings
+from pages.widgets.shared.messages import errors_as_messages
+from pages.widgets.shared.navigation import enter_through_app
+from pages.widgets.shared.resources import all_checkpoints, run_manager, trainings
+from pages.widgets.shared.run_cards import SPANS, show_run
+from pages.widgets.train.run_form import run_form
+from pages.widgets.train.run_table import all_trainings, show_trainings
 
 REFRESH = 1.0  # seconds between looks at a run that goes on
 NEWS = "checkpoints-just-made"

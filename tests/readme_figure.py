@@ -7,8 +7,11 @@ from pathlib import Path
 import altair as alt
 
 from dverge import checkpoints
-from dverge.charts import ensemble_colour, eps_chart, eps_frame
-from dverge.evaluation import Protocol, all_results, headlines
+from dverge.charts.robustness import eps_chart, eps_frame
+from dverge.charts.style import ensemble_colour
+from dverge.evaluation.protocols import Protocol
+from dverge.evaluation.store import all_results
+from dverge.results import headlines
 
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / ".github" / "accuracy-by-eps.svg"
@@ -27,7 +30,7 @@ def results_figure() -> alt.LayerChart:
     figures, colours = {}, {}
     for name, title in SHOWN.items():
         info = checkpoints.read(ROOT / "checkpoints" / name)
-        (kept,) = [each for each in all_results(info) if each.subject.protocol is Protocol.CURVE]
+        (kept,) = [each for each in all_results(info) if each.protocol is Protocol.CURVE]
         figures[title] = headlines(kept.rows)
         colours[title] = ensemble_colour(name, info.card.method)
     frame = eps_frame(figures)

@@ -13,44 +13,29 @@ REPOSITORY = Path(__file__).parents[1]
 LIBRARY = sorted((REPOSITORY / "dverge").rglob("*.py"))
 PAGES = sorted((REPOSITORY / "pages").rglob("*.py"))
 
-LOWER = {"data", "models", "devices", "errors", "files", "seeds", "timing"}
+GROUND = {"errors", "seeds", "devices", "stored", "timing", "data", "models"}
 ROOMS: dict[str, set[str]] = {
     "__init__": set(),
     "errors": set(),
-    "files": {"errors"},
     "seeds": set(),
     "timing": set(),
+    "stored": {"errors"},
     "devices": {"errors"},
     "data": {"errors", "seeds"},
     "models": {"errors"},
     "attacks": {"models", "errors", "seeds"},
-    "checkpoints": {"models", "errors", "files"},
-    "weights": {"checkpoints", "models", "errors", "files"},
-    "training": {"attacks", "checkpoints"} | LOWER,
-    "evaluation": {"attacks", "checkpoints"} | LOWER,
-    "reproduction": {"training", "evaluation", "checkpoints"} | LOWER,
-    "runs": {
-        "training",
-        "evaluation",
-        "reproduction",
-        "checkpoints",
-        "data",
-        "devices",
-        "errors",
-        "files",
-    },
-    "charts": {"attacks", "evaluation", "reproduction", "runs"} | LOWER,
+    "results": {"data", "errors"},
+    "checkpoints": {"models", "results", "errors", "stored"},
+    "weights": {"checkpoints", "models", "errors", "stored"},
+    "training": {"attacks", "checkpoints"} | GROUND,
+    "evaluation": {"attacks", "checkpoints", "results"} | GROUND,
+    "exploration": {"evaluation", "attacks", "checkpoints", "results"} | GROUND,
+    "reproduction": {"training", "evaluation", "checkpoints", "results"} | GROUND,
+    "runs": {"training", "evaluation", "reproduction", "checkpoints", "results"} | GROUND,
 }
-ROOMS["reproduce"] = {
-    "charts",
-    "runs",
-    "reproduction",
-    "evaluation",
-    "checkpoints",
-    "errors",
-    "files",
-}
-ROOMS["__main__"] = set(ROOMS) - {"__init__"}
+ROOMS["charts"] = set(ROOMS) - {"__init__", "training", "weights"}
+ROOMS["commands"] = set(ROOMS) - {"__init__"}
+ROOMS["__main__"] = {"commands", "errors"}
 THREADS = {
     f"dverge.runs.{name}"
     for name in ("manager", "work", "jobs", "evaluating", "Control", "RunManager", "execute")

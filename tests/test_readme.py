@@ -11,20 +11,15 @@ import torch
 
 from dverge import checkpoints
 from dverge.data import Split, full_data_available, load
-from dverge.evaluation import (
-    MIXTURE_NAME,
-    Accuracy,
-    EvaluationConfig,
-    Protocol,
-    all_results,
-    attack_title,
-    clean_accuracy,
-    predictions,
-)
 from dverge.evaluation.measurements import Batch
+from dverge.evaluation.naming import attack_title
+from dverge.evaluation.predictions import clean_accuracy, predictions
+from dverge.evaluation.protocols import EvaluationConfig, Protocol
+from dverge.evaluation.store import all_results
 from dverge.evaluation.tally import Tally
-from dverge.reproduction import REPORT_TABLES
 from dverge.reproduction.ablation import VARIANTS, read_ablation
+from dverge.reproduction.tables import REPORT_TABLES
+from dverge.results import MIXTURE_NAME, Result
 from tests.readme_figure import FILE, SHOWN, results_figure
 
 ROOT = Path(__file__).parents[1]
@@ -44,10 +39,10 @@ AUTOATTACKED = {title: name for name, title in SHOWN.items()} | {
 }
 
 
-def mixtures(name: str, protocol: Protocol) -> dict[tuple[str, str], Accuracy]:
+def mixtures(name: str, protocol: Protocol) -> dict[tuple[str, str], Result]:
     """The shipped figures of a mixture, by attack in words and what it followed."""
     info = checkpoints.read(ROOT / "checkpoints" / name)
-    (kept,) = [each for each in all_results(info) if each.subject.protocol is protocol]
+    (kept,) = [each for each in all_results(info) if each.protocol is protocol]
     return {
         (attack_title(row.attack, row.parameters), row.parameters.get("victim", "")): row
         for row in kept.rows

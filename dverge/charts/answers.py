@@ -6,7 +6,7 @@ import altair as alt
 import pandas as pd
 
 from dverge.data import CLASSES
-from dverge.evaluation import Examination
+from dverge.exploration.examine import Examination
 
 HEIGHT = 250
 

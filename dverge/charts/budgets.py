@@ -8,7 +8,8 @@ import altair as alt
 import pandas as pd
 
 from dverge.attacks import Norm
-from dverge.evaluation import SmallestEps, model_title
+from dverge.evaluation.naming import model_title
+from dverge.exploration.smallest import SmallestEps
 
 BAR, GAP = 22, 16  # px
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from dverge.evaluation import Examination, model_names
+from dverge.exploration.examine import Examination, model_names
 
 HEIGHT = 210
 

@@ -10,7 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from dverge.charts.pictures import BORDER, perturbation_image, to_picture, to_png
-from dverge.evaluation import Distilled, Says, model_names
+from dverge.exploration.distilled import Distilled, Says
+from dverge.exploration.examine import model_names
 from dverge.models import LAYERS
 
 SAYS_SIGNS = {Says.TARGET: "✕", Says.SOURCE: "✓", Says.OTHER: "○"}

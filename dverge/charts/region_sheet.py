@@ -17,7 +17,7 @@ from dverge.charts.regions import (
     region_svg,
     svg_head,
 )
-from dverge.evaluation import Regions
+from dverge.exploration.regions import Regions
 
 TITLE, HEADS, KEY, LINE = 44, 24, 36, 16  # px, heights of what lies above and below the maps
 NARROWEST = 800  # px that the lines below the maps need

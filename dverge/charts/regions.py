@@ -18,7 +18,7 @@ from torch import Tensor
 from dverge.attacks import Norm
 from dverge.charts.pictures import to_png
 from dverge.data import CLASSES
-from dverge.evaluation import Regions
+from dverge.exploration.regions import Regions
 
 # Tol's "muted" scheme and his orange: told apart by colour-blind eyes on light and dark ground.
 CLASS_COLOURS = (

@@ -18,7 +18,8 @@ from dverge.charts.curves import (
     run_curves,
 )
 from dverge.charts.style import ensemble_colour
-from dverge.reproduction import Curves, FigureAgain
+from dverge.reproduction.figures import FigureAgain
+from dverge.reproduction.learning import Curves
 
 MARK = "#8A8F98"
 PANEL_HEIGHT = 320

@@ -8,17 +8,12 @@ from typing import Any
 
 from dverge.charts.reproduction import ablation_frame, again_frame, cell_frame
 from dverge.charts.tables import to_latex, to_markdown
-from dverge.evaluation import Protocol
-from dverge.reproduction import (
-    FigureAgain,
-    Finding,
-    Outcome,
-    Reproduction,
-    Statement,
-    TableAgain,
-    report_statements,
-)
+from dverge.evaluation.protocols import Protocol
 from dverge.reproduction.ablation import ABOUT, read_ablation
+from dverge.reproduction.figures import FigureAgain
+from dverge.reproduction.reproduction import Reproduction, TableAgain
+from dverge.reproduction.statements import Finding, Outcome, Statement
+from dverge.reproduction.table_statements import report_statements
 
 DEFINITION = (
     "A figure comes back if the printed one lies within the 95 % interval (Wilson) of ours under "

@@ -9,10 +9,12 @@ import altair as alt
 import pandas as pd
 
 from dverge.charts.style import METHOD_COLOURS
-from dverge.evaluation import Protocol, attack_title
-from dverge.reproduction import AUTO_COLUMNS, COLUMNS, Line, Reproduction, Spread, TableAgain
+from dverge.evaluation.naming import attack_title
+from dverge.evaluation.protocols import Protocol
 from dverge.reproduction.ablation import Variant
-from dverge.reproduction.trained import SETTINGS
+from dverge.reproduction.reproduction import Line, Reproduction, Spread, TableAgain
+from dverge.reproduction.tables import COLUMNS
+from dverge.reproduction.trained import AUTO_COLUMNS, SETTINGS
 
 NO_FIGURE = "–"
 MARK = "#8A8F98"
@@ -112,7 +114,7 @@ def _measured(table: TableAgain, line: Line) -> list[dict[str, object]]:
             cell = line.cell(protocol, column)
             if cell is None:
                 continue
-            figure = cell.rows[0].figure
+            figure = cell.rows[0]
             rows.append(
                 {
                     **_about(table, line, column, str(protocol)),

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping
 import altair as alt
 import pandas as pd
 
-from dverge.evaluation import Accuracy, Standing, model_title
+from dverge.evaluation.comparison import Standing
+from dverge.evaluation.naming import model_title
+from dverge.results import Result
 
 KINDS = ("mixture", "submodel", "random submodel")
 SHAPES = ("circle", "circle", "diamond")
@@ -37,7 +39,7 @@ def standing_frame(standings: Iterable[Standing]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _of(name: str, figure: Accuracy) -> dict[str, float]:
+def _of(name: str, figure: Result) -> dict[str, float]:
     return {name: figure.accuracy, f"{name}_low": figure.ci_low, f"{name}_high": figure.ci_high}
 
 
@@ -87,7 +89,7 @@ def _tooltip() -> list[alt.Tooltip]:
     ]
 
 
-def eps_frame(figures: Mapping[str, Iterable[Accuracy]]) -> pd.DataFrame:
+def eps_frame(figures: Mapping[str, Iterable[Result]]) -> pd.DataFrame:
     """A row a model and budget, from each ensemble's own figures under the curve protocol.
 
     Columns: ensemble, model, kind, eps (0 without attack), accuracy, low, high in per cent, n.
@@ -133,13 +135,13 @@ def eps_chart(frame: pd.DataFrame, colours: Mapping[str, str], columns: int = 2)
         ),
         detail="model:N",
     )
-    y = alt.Y("accuracy:Q", title="Accuracy (%)", scale=alt.Scale(domainMin=0))
+    y = alt.Y("accuracy:Q", title="Result (%)", scale=alt.Scale(domainMin=0))
     mixture = "datum.kind == 'mixture'"
     tooltip = [
         alt.Tooltip("ensemble:N", title="Ensemble"),
         alt.Tooltip("model:N", title="Model"),
         alt.Tooltip("eps:Q", title="eps", format=".3f"),
-        alt.Tooltip("accuracy:Q", title="Accuracy (%)", format=".1f"),
+        alt.Tooltip("accuracy:Q", title="Result (%)", format=".1f"),
         alt.Tooltip("low:Q", title="95 % from", format=".1f"),
         alt.Tooltip("high:Q", title="to", format=".1f"),
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from dverge.evaluation import Verdict
+from dverge.exploration.examine import Verdict
 
 METHOD_COLOURS = {
     "vanilla": "#5B7C99",

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from dverge.evaluation import Row, attack_title, model_title, victim_title
+from dverge.evaluation.naming import attack_title, model_title, victim_title
+from dverge.results import Result
 
 LATEX_SIGNS = str.maketrans(
     {"\\": r"\textbackslash{}", "∞": r"$\infty$", "–": "--"}
@@ -14,24 +15,24 @@ LATEX_SIGNS = str.maketrans(
 )
 
 
-def result_frame(rows: Iterable[Row]) -> pd.DataFrame:
+def result_frame(rows: Iterable[Result]) -> pd.DataFrame:
     """A line a result; accuracies in per cent."""
     return pd.DataFrame(
         [
             {
                 "Ensemble": row.checkpoint,
-                "Model": model_title(row.figure.model),
-                "Attack": attack_title(row.figure.attack, row.figure.parameters),
-                "Follows": victim_title(row.figure.parameters.get("victim", "")) or "–",
-                "Accuracy": row.figure.accuracy,
-                "95 % from": row.figure.ci_low,
-                "to": row.figure.ci_high,
-                "Images": row.figure.n,
-                "Split": str(row.figure.split),
-                "Protocol": str(row.subject.protocol),
-                "Restarts": row.figure.parameters.get("restarts", 1),
-                "Seed": row.subject.seed,
-                "Seconds": row.figure.seconds,
+                "Model": model_title(row.model),
+                "Attack": attack_title(row.attack, row.parameters),
+                "Follows": victim_title(row.parameters.get("victim", "")) or "–",
+                "Accuracy": row.accuracy,
+                "95 % from": row.ci_low,
+                "to": row.ci_high,
+                "Images": row.n,
+                "Split": str(row.split),
+                "Protocol": str(row.protocol),
+                "Restarts": row.parameters.get("restarts", 1),
+                "Seed": row.seed,
+                "Seconds": row.seconds,
                 "Device": row.device,
             }
             for row in rows

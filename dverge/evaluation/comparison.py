@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from dverge.evaluation.accuracy import MIXTURE_NAME, Z95, Accuracy
+from dverge.results import MIXTURE_NAME, Z95, Result
 
 HIDDEN = 2.0  # points that an attack must have missed to be worth a sentence
 
@@ -31,7 +31,7 @@ class Difference:
         return f"{points} points (95 % interval {low} to {high})"
 
 
-def difference(first: Accuracy, second: Accuracy) -> Difference:
+def difference(first: Result, second: Result) -> Difference:
     """The difference of two accuracies.
 
     On the same images it is of pairs, with the interval of Bonett & Price 2012, which is narrower;
@@ -67,9 +67,9 @@ class Standing:
     """
 
     name: str
-    clean: dict[str, Accuracy]
-    robust: dict[str, Accuracy]
-    mixture: dict[str, Accuracy] = field(default_factory=dict)
+    clean: dict[str, Result]
+    robust: dict[str, Result]
+    mixture: dict[str, Result] = field(default_factory=dict)
 
 
 def claims(baseline: Standing, others: Sequence[Standing], attack: str) -> list[str]:

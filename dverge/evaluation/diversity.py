@@ -22,9 +22,9 @@ from torch import Tensor
 from dverge.attacks import REPORT_DISTILLATION, AttackConfig, distill
 from dverge.data import ImageSet
 from dverge.errors import ConfigError, require, require_integer
-from dverge.evaluation.accuracy import Z95
 from dverge.evaluation.transfer import batches_of, pixels_for
 from dverge.models import LAYERS, Conv, Ensemble
+from dverge.results import Z95
 from dverge.seeds import derive_seed
 
 BATCH = 256

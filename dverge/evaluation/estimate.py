@@ -13,7 +13,7 @@ from dverge.attacks.gradient import value_and_gradient, victim_objective
 from dverge.data import ImageSet, Split, load
 from dverge.evaluation.evaluation import Evaluation
 from dverge.evaluation.measurements import Measurement
-from dverge.evaluation.store import Subject, load_results
+from dverge.evaluation.store import ResultFile, read_results
 from dverge.models import Ensemble, compiled
 
 FIRST_TRY, FURTHER_TRIES = 0.65, 0.25  # share of the images that still stand, as a rule
@@ -27,8 +27,8 @@ def estimate_seconds(evaluation: Evaluation) -> float:
     """
     seconds = 0.0
     for info in evaluation.infos:
-        kept = load_results(info, Subject.of(info, evaluation.config, evaluation.images))
-        missing = [m for m in evaluation.measurements if kept.find(m) is None]
+        kept = read_results(info, ResultFile.of(info, evaluation.config, evaluation.images))
+        missing = [m for m in evaluation.measurements if not kept.find(m)]
         if missing:
             ensemble = checkpoints.load(info).to(evaluation.device)
             timed = partial(_gradient_seconds, load(Split.SAMPLE).to(evaluation.device))

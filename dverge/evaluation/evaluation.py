@@ -12,12 +12,13 @@ from dverge.checkpoints import CheckpointInfo
 from dverge.data import CLASSES, ImageSet, Split, load
 from dverge.devices import describe_device, resolve_device
 from dverge.errors import CheckpointError, ConfigError, DataError, DvergeError
-from dverge.evaluation.accuracy import predictions
 from dverge.evaluation.measurements import Batch, Measurement
+from dverge.evaluation.predictions import predictions
 from dverge.evaluation.protocols import EvaluationConfig
-from dverge.evaluation.store import Finished, Row, Subject, add_finished, load_results, rows_of
+from dverge.evaluation.store import ResultFile, add_results, read_results
 from dverge.evaluation.tally import Tally
 from dverge.models import compiled
+from dverge.results import Result
 
 LoadImages = Callable[[Split], ImageSet]
 
@@ -79,7 +80,7 @@ class Evaluation:
         """Measurements done, with the fraction of the one in hand."""
         return self._done + (self._tally.progress() if self._tally else 0.0)
 
-    def run(self) -> Iterator[list[Row] | None]:
+    def run(self) -> Iterator[list[Result] | None]:
         """Measure all; see the class."""
         images = self.images.to(self.device)
         for number, info in enumerate(self.infos):
@@ -98,19 +99,21 @@ class Evaluation:
         """Go on from a state_dict; one of another measurement than comes next is left aside."""
         self._saved = state
 
-    def _measure_all(self, info: CheckpointInfo, images: ImageSet) -> Iterator[list[Row] | None]:
+    def _measure_all(self, info: CheckpointInfo, images: ImageSet) -> Iterator[list[Result] | None]:
         """Each measurement of a checkpoint: as it was kept, or made now and kept."""
-        subject = Subject.of(info, self.config, self.images)
-        kept = load_results(info, subject)
+        file = ResultFile.of(info, self.config, self.images)
+        kept = read_results(info, file)
         network: _Network | None = None
         for measurement in self.measurements:
-            finished = kept.find(measurement)
-            if finished is None:
+            results = kept.find(measurement)
+            if not results:
                 network = network or _Network(info, images)
                 yield from self._measure(network, measurement, images)
-                finished = self._finished(measurement)
-                self._keep(info, subject, finished)
-            yield rows_of(info, subject, finished)
+                assert self._tally is not None
+                found = self._tally.rows(self.images.split)
+                results = file.stamped(info, describe_device(self.device), found)
+                self._keep(info, file, results)
+            yield results
             self._done, self._tally = self._done + 1, None
 
     def _measure(
@@ -131,18 +134,13 @@ class Evaluation:
             tally.add(positions, right, time.perf_counter() - began)
             yield None
 
-    def _keep(self, info: CheckpointInfo, subject: Subject, finished: Finished) -> None:
-        """Keep a measurement, or note that it cannot be: its rows are told all the same."""
+    def _keep(self, info: CheckpointInfo, file: ResultFile, results: list[Result]) -> None:
+        """Keep a measurement's results; if that fails, note it: they are still reported."""
         try:
-            add_finished(info, subject, finished)
+            add_results(info, file, results)
         except CheckpointError as error:
             if str(error) not in self.failures:
                 self.failures.append(str(error))
-
-    def _finished(self, measurement: Measurement) -> Finished:
-        assert self._tally is not None
-        device, rows = describe_device(self.device), self._tally.rows(self.images.split)
-        return Finished(measurement.attack, measurement.parameters(), device, rows)
 
     def _at(self) -> list[Any]:
         """Which measurement is in hand, of which weights and images."""

@@ -25,7 +25,7 @@ from dverge.attacks import (
 )
 from dverge.attacks.gradient import ascend, value_and_gradient, victim_objective
 from dverge.attacks.report import EPS, report_settings
-from dverge.evaluation.accuracy import answers
+from dverge.evaluation.predictions import answers
 from dverge.models import Ensemble
 
 

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from dverge.evaluation.accuracy import MIXTURE_NAME, RANDOM_NAME, Accuracy, headlines
 from dverge.evaluation.naming import eps_title, model_title, victim_title
 from dverge.evaluation.protocols import EPS, LADDER, STEPS
+from dverge.results import MIXTURE_NAME, RANDOM_NAME, Result, headlines
 
 SLACK = 1.0  # per cent of the images: what may differ by chance between two attacks
 ROADS = 10.0  # points that one step may miss; many steps find most of them again
@@ -50,7 +50,7 @@ class _Figures:
     `roads` are the mixture's under one step, by what the step followed.
     """
 
-    def __init__(self, rows: Sequence[Accuracy]) -> None:
+    def __init__(self, rows: Sequence[Result]) -> None:
         own = headlines(rows)
         self._rows = {
             (r.model, r.attack, r.parameters.get("eps"), r.parameters.get("steps")): r for r in own
@@ -73,7 +73,7 @@ class _Figures:
         return self.get(model, "pgd-linf", eps, steps)
 
 
-def sanity_checks(rows: Sequence[Accuracy]) -> list[Check]:
+def sanity_checks(rows: Sequence[Result]) -> list[Check]:
     """The checks, from the rows of one checkpoint under the sanity protocol.
 
     A check whose rows are not there is UNKNOWN.

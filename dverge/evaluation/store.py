@@ -1,4 +1,4 @@
-"""Finished measurements, kept in their checkpoint's folder so that nothing is computed twice.
+"""Results, kept in their checkpoint's folder so that nothing is computed twice.
 
 checkpoints/<name>/evaluations/<protocol>-<split>-<n>-<digest>.json
 
@@ -11,18 +11,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import ImageSet, Split
 from dverge.errors import CheckpointError
-from dverge.evaluation.accuracy import Accuracy
 from dverge.evaluation.measurements import Measurement
 from dverge.evaluation.protocols import EvaluationConfig, Protocol
-from dverge.files import write_json
+from dverge.results import Result
+from dverge.stored import write_json
 
 FOLDER = "evaluations"
 FORMAT = 1
@@ -53,14 +53,15 @@ class Images:
 
 
 @dataclass(frozen=True)
-class Subject:
-    """What a file of results is about.
+class ResultFile:
+    """The results of one checkpoint under one protocol on one set of images.
 
     Attributes:
         weights: the checkpoint's digest.
         protocol, version: what is measured; see protocols.
         split, n, data: which images, how many, and the digest of their pixels and labels.
         seed: of all that is random.
+        results: those measured so far, in order.
     """
 
     weights: str
@@ -70,106 +71,59 @@ class Subject:
     n: int
     data: str
     seed: int
+    results: tuple[Result, ...] = ()
 
     @classmethod
-    def of(cls, info: CheckpointInfo, config: EvaluationConfig, images: ImageSet) -> Subject:
-        """The subject of an evaluation of a checkpoint on these images."""
+    def of(cls, info: CheckpointInfo, config: EvaluationConfig, images: ImageSet) -> ResultFile:
+        """The empty file of an evaluation of a checkpoint on these images."""
         protocol, version = config.protocol, config.version
         shared = (images.split, len(images), images.digest, config.seed)
         return cls(info.digest, protocol, version, *shared)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the results are of, as plain JSON values."""
+        return {name: value for name, value in asdict(self).items() if name != "results"}
 
     @property
     def images(self) -> Images:
         return Images(self.split, self.n, self.data)
 
     @property
-    def file_name(self) -> str:
-        text = json.dumps([FORMAT, *asdict(self).values()])
+    def name(self) -> str:
+        """The file's name."""
+        text = json.dumps([FORMAT, *self.about.values()])
         digest = hashlib.sha256(text.encode()).hexdigest()[:10]
         return f"{self.protocol}-{self.split}-{self.n}-{digest}.json"
 
+    def find(self, measurement: Measurement) -> list[Result]:
+        """The results of a measurement; none if it has not been made."""
+        wanted = measurement.attack, measurement.parameters()
+        return [result for result in self.results if _measurement_of(result) == wanted]
 
-@dataclass(frozen=True)
-class Finished:
-    """One measurement's rows, and what they were computed on."""
-
-    attack: str
-    parameters: dict[str, Any]
-    device: str
-    rows: list[Accuracy]
-
-
-@dataclass(frozen=True)
-class Row:
-    """A figure with all that it is of."""
-
-    checkpoint: str
-    subject: Subject
-    device: str
-    figure: Accuracy
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain JSON values, without the bit for each image."""
-        about = self.subject
-        values = {"checkpoint": self.checkpoint, **self.figure.to_dict()}
-        values.pop("held", None)
-        return values | {
-            "protocol": str(about.protocol),
-            "seed": about.seed,
-            "data": about.data,
-            "weights": about.weights,
-            "device": self.device,
-            "images_per_second": _speed(self.figure),
-        }
+    def stamped(self, info: CheckpointInfo, device: str, results: Iterable[Result]) -> list[Result]:
+        """Results with all that this file says they are of."""
+        about = {name: getattr(self, name) for name in ("weights", "protocol", "data", "seed")}
+        return [replace(each, checkpoint=info.name, device=device, **about) for each in results]
 
 
-def rows_of(info: CheckpointInfo, subject: Subject, finished: Finished) -> list[Row]:
-    """A finished measurement's rows, each with all that it is of."""
-    return [Row(info.name, subject, finished.device, figure) for figure in finished.rows]
+def _measurement_of(result: Result) -> tuple[str, dict[str, Any]]:
+    """The attack and its parameters, the same for all of a measurement's results."""
+    return result.attack, {k: v for k, v in result.parameters.items() if k != "victim"}
 
 
-def _speed(figure: Accuracy) -> float | None:
-    """Images a second under the attacks behind a figure."""
-    return round(figure.n / figure.seconds, 1) if figure.seconds else None
-
-
-@dataclass(frozen=True)
-class Results:
-    """The content of a file."""
-
-    subject: Subject
-    finished: list[Finished] = field(default_factory=list)
-
-    @property
-    def rows(self) -> list[Accuracy]:
-        return [row for each in self.finished for row in each.rows]
-
-    def find(self, measurement: Measurement) -> Finished | None:
-        """The measurement's rows, or None if it is not finished."""
-        due = measurement.attack, measurement.parameters()
-        return next((f for f in self.finished if (f.attack, f.parameters) == due), None)
-
-
-def rows_under(
-    info: CheckpointInfo, kept: Iterable[Results], protocol: Protocol, images: Images
-) -> list[Row]:
-    """A checkpoint's rows under a protocol on these images: of its seed with most measured.
+def results_under(kept: Iterable[ResultFile], protocol: Protocol, images: Images) -> list[Result]:
+    """A checkpoint's results under a protocol on these images: of its seed with most measured.
 
     Args:
         kept: all that is kept of it.
     """
-    fitting = [
-        each
-        for each in kept
-        if each.subject.protocol is protocol and each.subject.data == images.data
-    ]
-    if not fitting:
-        return []
-    chosen = min(fitting, key=lambda each: (-len(each.finished), each.subject.seed))
-    return [row for each in chosen.finished for row in rows_of(info, chosen.subject, each)]
+    fitting = [each for each in kept if each.protocol is protocol and each.data == images.data]
+    chosen = min(fitting, key=lambda each: (-len(each.results), each.seed), default=None)
+    return list(chosen.results) if chosen else []
 
 
-def shared_images(kept: Iterable[Iterable[Results]], *protocols: Protocol) -> list[Images]:
+def shared_images(kept: Iterable[Iterable[ResultFile]], *protocols: Protocol) -> list[Images]:
     """The images that protocols were measured on: what most share first; of equals, the most.
 
     Args:
@@ -178,28 +132,26 @@ def shared_images(kept: Iterable[Iterable[Results]], *protocols: Protocol) -> li
     """
     counts: Counter[Images] = Counter()
     for results in kept:
-        subjects = {(each.subject.protocol, each.subject.images) for each in results}
+        subjects = {(each.protocol, each.images) for each in results}
         counts.update(images for protocol, images in subjects if protocol in protocols)
     return sorted(counts, key=lambda images: (counts[images], images.n), reverse=True)
 
 
-def load_results(info: CheckpointInfo, subject: Subject) -> Results:
-    """What is kept of a subject; empty where there is nothing, or nothing that can be read."""
-    path = info.folder / FOLDER / subject.file_name
-    kept = _read(path)
-    return kept if kept is not None and kept.subject == subject else Results(subject)
+def read_results(info: CheckpointInfo, wanted: ResultFile) -> ResultFile:
+    """What is kept in a file; it is empty where there is none, or none that can be read."""
+    kept = _read(info.folder / FOLDER / wanted.name, info)
+    return kept if kept is not None and kept.about == wanted.about else replace(wanted, results=())
 
 
-def add_finished(info: CheckpointInfo, subject: Subject, finished: Finished) -> None:
-    """Keep one more measurement.
+def add_results(info: CheckpointInfo, file: ResultFile, results: Sequence[Result]) -> None:
+    """Keep the results of one more measurement.
 
     Raises:
         CheckpointError: the checkpoint is gone, or its folder cannot be written in.
     """
-    kept = load_results(info, subject)
-    path = info.folder / FOLDER / subject.file_name
-    value = {"format": FORMAT, **asdict(subject)}
-    value["finished"] = [_plain(each) for each in [*kept.finished, finished]]
+    every = [*read_results(info, file).results, *results]
+    path = info.folder / FOLDER / file.name
+    value = {"format": FORMAT, **file.about, "finished": _by_measurement(every)}
     try:
         path.parent.mkdir(exist_ok=True)  # no parents: a deleted checkpoint must not come back
         write_json(path, value)
@@ -215,11 +167,11 @@ def results_stamp(info: CheckpointInfo) -> tuple[tuple[str, int], ...]:
     return tuple((file.name, file.stat().st_mtime_ns) for file in _files(info))
 
 
-def all_results(info: CheckpointInfo) -> list[Results]:
+def all_results(info: CheckpointInfo) -> list[ResultFile]:
     """All that is kept of a checkpoint and still holds: of its weights, by today's protocols."""
-    kept = [results for file in _files(info) if (results := _read(file)) is not None]
-    today = [_of_today(each, info) for each in kept if each.subject.weights == info.digest]
-    return [each for each in today if each.finished]
+    kept = [file for path in _files(info) if (file := _read(path, info)) is not None]
+    today = [_of_today(each, info) for each in kept if each.weights == info.digest]
+    return [each for each in today if each.results]
 
 
 def _files(info: CheckpointInfo) -> list[Path]:
@@ -227,33 +179,38 @@ def _files(info: CheckpointInfo) -> list[Path]:
     return sorted(folder.glob("[!.]*.json")) if folder.is_dir() else []
 
 
-def _of_today(results: Results, info: CheckpointInfo) -> Results:
+def _of_today(file: ResultFile, info: CheckpointInfo) -> ResultFile:
     """Without what the protocol does not hold any more."""
-    about = results.subject
-    config = EvaluationConfig((info.name,), about.protocol, seed=about.seed)
-    due = config.known_measurements() if about.version == config.version else []
-    return Results(about, [each for m in due if (each := results.find(m)) is not None])
+    config = EvaluationConfig((info.name,), file.protocol, seed=file.seed)
+    due = config.known_measurements() if file.version == config.version else []
+    return replace(file, results=tuple(each for m in due for each in file.find(m)))
 
 
-def _read(path: Path) -> Results | None:
+def _read(path: Path, info: CheckpointInfo) -> ResultFile | None:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
         if value.pop("format") != FORMAT:
             return None
-        finished = [
-            Finished(**(each | {"rows": [Accuracy(**row) for row in each["rows"]]}))
-            for each in value.pop("finished")
-        ]
+        measurements = value.pop("finished")
         value |= {"protocol": Protocol(value["protocol"]), "split": Split(value["split"])}
-        return Results(Subject(**value), finished)
+        file = ResultFile(**value)
+        results = [
+            result
+            for each in measurements
+            for result in file.stamped(info, each["device"], [Result(**r) for r in each["rows"]])
+        ]
+        return replace(file, results=tuple(results))
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None  # it is computed anew and written over
 
 
-def _plain(finished: Finished) -> dict[str, Any]:
-    return {
-        "attack": finished.attack,
-        "parameters": finished.parameters,
-        "device": finished.device,
-        "rows": [row.to_dict() for row in finished.rows],
-    }
+def _by_measurement(results: Iterable[Result]) -> list[dict[str, Any]]:
+    """Results as a file keeps them, each measurement's together."""
+    groups: list[dict[str, Any]] = []
+    for result in results:
+        attack, parameters = _measurement_of(result)
+        group = {"attack": attack, "parameters": parameters, "device": result.device}
+        if not groups or groups[-1] != group | {"rows": groups[-1]["rows"]}:
+            groups.append(group | {"rows": []})
+        groups[-1]["rows"].append(result.measured())
+    return groups

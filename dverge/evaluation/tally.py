@@ -11,14 +11,8 @@ from torch import Tensor
 from dverge.attacks import Through, Victim
 from dverge.data import Split
 from dverge.errors import RunError
-from dverge.evaluation.accuracy import (
-    MIXTURE_NAME,
-    RANDOM_NAME,
-    Accuracy,
-    accuracy_of,
-    models_of,
-)
 from dverge.evaluation.measurements import Clean, Measurement
+from dverge.results import MIXTURE_NAME, RANDOM_NAME, Result, models_of, result_of
 
 LOSS = Victim(through=Through.LOSS)
 
@@ -103,7 +97,7 @@ class Tally:
     def _members_followed(self, index: int) -> int:
         return 1 if self.victims[index].member is not None else self.held.shape[1] - 1
 
-    def rows(self, split: Split) -> list[Accuracy]:
+    def rows(self, split: Split) -> list[Result]:
         """The figures: each member's, the mixture's, and that of a member drawn at random."""
         if not self.measurement.aimed:
             names = models_of(self.held.shape[1] - 1)
@@ -127,19 +121,19 @@ class Tally:
         worst = self.share.min(0).values
         return [*rows, self._row(worst, RANDOM_NAME, split, "worst", list(alone.values()))]
 
-    def _mixture(self, split: Split, victim: str, which: list[int]) -> Accuracy:
+    def _mixture(self, split: Split, victim: str, which: list[int]) -> Result:
         """The mixture's figure under the attacks on these victims together."""
         return self._row(self.held[which, -1].all(0), MIXTURE_NAME, split, victim, which)
 
     def _row(
         self, right: Tensor, model: str, split: Split, victim: str = "", which: Sequence[int] = (0,)
-    ) -> Accuracy:
+    ) -> Result:
         """The accuracy of N images under the attacks on the victims of these positions."""
         share = None
         if isinstance(self.measurement, Clean):
             share = self.measurement.mean_over_draws(right)
         named = {"victim": victim} if victim else {}
-        return accuracy_of(
+        return result_of(
             right,
             model,
             self.measurement.attack,

@@ -17,8 +17,9 @@ from dverge.attacks import MIXTURE, AttackConfig, Victim, image_starts
 from dverge.attacks.gradient import ascend, victim_objective
 from dverge.data import ImageSet
 from dverge.errors import ConfigError, require_integer
-from dverge.evaluation.accuracy import answers, wilson_interval
+from dverge.evaluation.predictions import answers
 from dverge.models import Ensemble
+from dverge.results import wilson_interval
 
 BATCH = 256
 

@@ -16,11 +16,11 @@ from typing import Any
 from dverge import checkpoints
 from dverge.data import Split, load
 from dverge.devices import describe_device, resolve_device
-from dverge.evaluation.accuracy import MIXTURE_NAME, Accuracy, headlines
 from dverge.evaluation.evaluation import Evaluation, LoadImages
 from dverge.evaluation.protocols import EPS, L2_EPS, REPORT_EPS, EvaluationConfig, Protocol
-from dverge.files import write_json
 from dverge.models import Ensemble
+from dverge.results import MIXTURE_NAME, Result, headlines
+from dverge.stored import write_json
 from dverge.training import PRESETS, AdvtConfig, Method, Training, load_start, with_fixed_start
 
 FILE = Path(__file__).with_name("ablation.json")
@@ -72,7 +72,7 @@ class Variant:
     config: dict[str, Any]
     seconds: float
     device: str
-    figures: list[Accuracy]
+    figures: list[Result]
 
 
 def read_ablation(file: Path = FILE) -> list[Variant]:
@@ -80,7 +80,7 @@ def read_ablation(file: Path = FILE) -> list[Variant]:
     if not file.is_file():
         return []
     values = json.loads(file.read_text(encoding="utf-8"))
-    found = [Variant(**(v | {"figures": [Accuracy(**f) for f in v["figures"]]})) for v in values]
+    found = [Variant(**(v | {"figures": [Result(**f) for f in v["figures"]]})) for v in values]
     return sorted(found, key=lambda variant: list(VARIANTS).index(variant.title))
 
 
@@ -126,13 +126,13 @@ def _training(config: AdvtConfig, load_images: LoadImages) -> Training:
     return Training(config, *images, resolve_device(config.device), load_start(config))
 
 
-def _figures(ensemble: Ensemble, load_images: LoadImages) -> list[Accuracy]:
+def _figures(ensemble: Ensemble, load_images: LoadImages) -> list[Result]:
     """The mixture's, under the standard protocol."""
     with tempfile.TemporaryDirectory() as folder:
         info = checkpoints.save("variant", ensemble, method="advt", root=Path(folder))
         config = EvaluationConfig((info.name,), Protocol.STANDARD, Split.TEST, IMAGES)
         evaluation = Evaluation(config, load_images, Path(folder))
-        rows = [row.figure for found in evaluation.run() for row in found or []]
+        rows = [row for found in evaluation.run() for row in found or []]
     own = headlines(row for row in rows if row.model == MIXTURE_NAME)
     return [
         replace(figure, held="")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dverge.evaluation.accuracy import MIXTURE_NAME, models_of
 from dverge.evaluation.protocols import Protocol
-from dverge.evaluation.store import Row
 from dverge.reproduction.checks import ABOUT, CHANCE, Check, every, kept, more
 from dverge.reproduction.reproduction import TableAgain, pairs
 from dverge.reproduction.statements import (
@@ -21,6 +19,7 @@ from dverge.reproduction.statements import (
 )
 from dverge.reproduction.tables import COLUMNS, MEMBERS
 from dverge.reproduction.trained import Trained
+from dverge.results import MIXTURE_NAME, Result, models_of
 
 SUBMODELS = models_of(MEMBERS)[:-1]
 LINF = ("fgsm", "pgd-linf")
@@ -66,10 +65,10 @@ def against_best(
     return finding(protocol, compared, check)
 
 
-def _best(trained: Trained, protocol: Protocol, column: str) -> Row | None:
+def _best(trained: Trained, protocol: Protocol, column: str) -> Result | None:
     found = (trained.figures.get((protocol, model, column)) for model in SUBMODELS)
     rows = [row for row in found if row is not None]
-    return max(rows, key=lambda row: row.figure.accuracy, default=None)
+    return max(rows, key=lambda row: row.accuracy, default=None)
 
 
 def clean(ours: TableAgain, theirs: TableAgain) -> tuple[Finding, ...]:
@@ -100,11 +99,11 @@ def hidden_way(table: TableAgain) -> str:
         others = {v: row for v, row in ways.items() if v not in ("mixture", "worst", "members")}
         if alone is None or not others:
             continue
-        least = min(others, key=lambda v: others[v].figure.accuracy)
-        if others[least].figure.accuracy < alone.figure.accuracy:
+        least = min(others, key=lambda v: others[v].accuracy)
+        if others[least].accuracy < alone.accuracy:
             words = (
-                f" Under FGSM, {trained.info.name} keeps {alone.figure.accuracy:.1f} % where the "
-                f"mean probability alone is followed, and {others[least].figure.accuracy:.1f} % "
+                f" Under FGSM, {trained.info.name} keeps {alone.accuracy:.1f} % where the "
+                f"mean probability alone is followed, and {others[least].accuracy:.1f} % "
                 f"where it is the {WAYS.get(least, least)}."
             )
     return words
@@ -116,40 +115,38 @@ def hidden_way(table: TableAgain) -> str:
 def about(table: TableAgain, protocol: Protocol, column: str, value: float) -> Finding:
     """Whether each submodel's interval comes near a value."""
     rows = _submodels(table, protocol, [column])
-    near = [
-        row.figure.ci_low <= value + ABOUT and row.figure.ci_high >= value - ABOUT for row in rows
-    ]
+    near = [row.ci_low <= value + ABOUT and row.ci_high >= value - ABOUT for row in rows]
     return _of_rows(protocol, rows, every(near))
 
 
 def below_chance(table: TableAgain, protocol: Protocol) -> Finding:
     """Whether each submodel is clearly worse than guessing under L-inf attacks."""
     rows = _submodels(table, protocol, LINF)
-    ends = [(row.figure.ci_low, row.figure.ci_high) for row in rows]
+    ends = [(row.ci_low, row.ci_high) for row in rows]
     below = [True if high < CHANCE else False if low > CHANCE else None for low, high in ends]
     return _of_rows(protocol, rows, every(below))
 
 
-def _submodels(table: TableAgain, protocol: Protocol, columns: Sequence[str]) -> list[Row]:
+def _submodels(table: TableAgain, protocol: Protocol, columns: Sequence[str]) -> list[Result]:
     keys = [(protocol, model, column) for column in columns for model in SUBMODELS]
     found = (trained.figures.get(key) for key in keys for trained in table.trained)
     return [row for row in found if row is not None]
 
 
-def _of_rows(protocol: Protocol, rows: Sequence[Row], answer: bool | None) -> Finding:
+def _of_rows(protocol: Protocol, rows: Sequence[Result], answer: bool | None) -> Finding:
     """A finding on single figures, with their range in each column."""
     if not rows:
         return missing(str(protocol))
-    by_title: dict[str, list[Row]] = {}
+    by_title: dict[str, list[Result]] = {}
     for row in rows:
-        by_title.setdefault(title_of(row.figure.attack, row), []).append(row)
+        by_title.setdefault(title_of(row.attack, row), []).append(row)
     words = sentence([f"{title}: {_range(each)}" for title, each in by_title.items()], rows)
     return Finding(str(protocol), Judgement.of(answer), words, tuple(rows))
 
 
-def _range(rows: Sequence[Row]) -> str:
-    values = [row.figure.accuracy for row in rows]
-    low, high = min(row.figure.ci_low for row in rows), max(row.figure.ci_high for row in rows)
+def _range(rows: Sequence[Result]) -> str:
+    values = [row.accuracy for row in rows]
+    low, high = min(row.ci_low for row in rows), max(row.ci_high for row in rows)
     return f"{min(values):.1f} to {max(values):.1f} % (95 % intervals from {low:.1f} to {high:.1f})"
 
 
@@ -157,7 +154,7 @@ def above_printed(ours: TableAgain, tables: Sequence[TableAgain]) -> Finding:
     """Whether our mixture's figures are above each that the report prints of a mixture."""
     printed = [t.printed.rows[MIXTURE_NAME] for t in tables if MIXTURE_NAME in t.printed.rows]
     parts: list[str] = []
-    rows: list[Row] = []
+    rows: list[Result] = []
     answers: list[bool] = []
     for column, values in zip(COLUMNS, zip(*printed, strict=True), strict=True):
         cell = ours.cell(Protocol.REPORT, MIXTURE_NAME, column)

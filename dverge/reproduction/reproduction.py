@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from dverge.checkpoints import CheckpointInfo
-from dverge.evaluation.accuracy import MIXTURE_NAME, models_of
 from dverge.evaluation.naming import model_title
 from dverge.evaluation.protocols import Protocol
-from dverge.evaluation.store import Results, Row, all_results
+from dverge.evaluation.store import ResultFile, all_results
 from dverge.reproduction.tables import COLUMNS, MEMBERS, RECIPES, REPORT_TABLES, ReportTable
 from dverge.reproduction.trained import (
     SETTINGS,
@@ -19,13 +18,14 @@ from dverge.reproduction.trained import (
     snapshot_epoch,
     trained_as,
 )
+from dverge.results import MIXTURE_NAME, Result, models_of
 from dverge.training import PRESETS, Method
 
 ADVT = ReportTable("AdvT, 50 epochs", "advt", 50, {})  # what DVERGE+AdvT is to be compared with
 _TUNED = PRESETS[Method.ADVT]["tuned"]
 TUNED = ReportTable("The tuned recipe", "advt", _TUNED.epochs, {}, recipe="tuned")
 _OTHER = ReportTable("Other recipes", "", 0, {})
-ReadResults = Callable[[CheckpointInfo], list[Results]]
+ReadResults = Callable[[CheckpointInfo], list[ResultFile]]
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class Spread:
         rows: one a training.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[Result, ...]
 
     @property
     def values(self) -> list[float]:
-        return [row.figure.accuracy for row in self.rows]
+        return [row.accuracy for row in self.rows]
 
     @property
     def mean(self) -> float:
@@ -49,12 +49,12 @@ class Spread:
     @property
     def low(self) -> float:
         """Lower end of the 95 % interval; over several trainings, the lowest of theirs."""
-        return min(row.figure.ci_low for row in self.rows)
+        return min(row.ci_low for row in self.rows)
 
     @property
     def high(self) -> float:
         """Upper end, likewise."""
-        return max(row.figure.ci_high for row in self.rows)
+        return max(row.ci_high for row in self.rows)
 
     def covers(self, value: float) -> bool:
         return self.low <= value <= self.high

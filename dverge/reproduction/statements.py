@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dverge.data import Split
-from dverge.evaluation.accuracy import accuracy_of
 from dverge.evaluation.comparison import Difference, difference
 from dverge.evaluation.naming import ATTACK_TITLES, attack_title, model_title, victim_title
 from dverge.evaluation.protocols import Protocol
-from dverge.evaluation.store import Row
 from dverge.reproduction.checks import Check, agreed, every
+from dverge.results import Result, result_of
 
 
 class Judgement(enum.StrEnum):
@@ -51,7 +50,7 @@ class Finding:
     under: str
     judgement: Judgement
     words: str
-    rows: tuple[Row, ...] = ()
+    rows: tuple[Result, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -117,13 +116,13 @@ class Compared:
     """
 
     title: str
-    ours: tuple[Row, ...]
-    theirs: tuple[Row, ...]
+    ours: tuple[Result, ...]
+    theirs: tuple[Result, ...]
 
     @property
     def differences(self) -> list[Difference]:
         both = zip(self.ours, self.theirs, strict=True)
-        return [difference(a.figure, b.figure) for a, b in both]
+        return [difference(a, b) for a, b in both]
 
     def judged(self, check: Check) -> bool | None:
         """The check's answer over all, where they agree."""
@@ -133,19 +132,19 @@ class Compared:
     def words(self) -> str:
         found = self.differences
         if len(found) == 1:
-            ours, theirs = self.ours[0].figure.accuracy, self.theirs[0].figure.accuracy
+            ours, theirs = self.ours[0].accuracy, self.theirs[0].accuracy
             return f"{self.title}: {ours:.1f} % against {theirs:.1f} %, {found[0]}"
         low, high = (signed(f(each.points for each in found)) for f in (min, max))
-        several = "submodels" if len({row.figure.model for row in self.ours}) > 1 else "trainings"
+        several = "submodels" if len({row.model for row in self.ours}) > 1 else "trainings"
         clear = sum(each.clear for each in found)
         told = "all" if clear == len(found) else f"{clear} of them"
         span = f"{low} to {high} points over {len(found)} {several}"
         return f"{self.title}: {span}, {told} clear of zero"
 
 
-def compare(column: str, both: Sequence[tuple[Row | None, Row | None]]) -> Compared | None:
+def compare(column: str, both: Sequence[tuple[Result | None, Result | None]]) -> Compared | None:
     """The pairs that are there, on equally many images; None if there is none."""
-    found = [(a, b) for a, b in both if a and b and a.figure.n == b.figure.n]
+    found = [(a, b) for a, b in both if a and b and a.n == b.n]
     if not found:
         return None
     ours, theirs = zip(*((each_once(a), each_once(b)) for a, b in found), strict=True)
@@ -163,9 +162,9 @@ def finding(under: Protocol, compared: Sequence[Compared | None], check: Check) 
     return Finding(str(under), Judgement.of(every(answers)), words, tuple(rows.values()))
 
 
-def sentence(parts: Sequence[str], rows: Sequence[Row]) -> str:
+def sentence(parts: Sequence[str], rows: Sequence[Result]) -> str:
     """Parts made a sentence, with the images that their figures are of."""
-    images = dict.fromkeys(f"{row.figure.n:,} {row.figure.split} images" for row in rows)
+    images = dict.fromkeys(f"{row.n:,} {row.split} images" for row in rows)
     text = "; ".join(parts)
     return f"{text[:1].upper()}{text[1:]}; on {' and '.join(images)}."
 
@@ -175,23 +174,23 @@ def missing(under: str, words: str = "Not measured yet.") -> Finding:
     return Finding(under, Judgement.OPEN, words)
 
 
-def each_once(row: Row) -> Row:
+def each_once(row: Result) -> Result:
     """The figure with each image counted once, where it is a mean over random draws of them.
 
     Draws differ in which images they count twice: a difference is to be of the images themselves.
     """
-    figure = row.figure
+    figure = row
     if "draws" not in figure.parameters or not figure.held:
         return row
-    counted = accuracy_of(figure.right(), figure.model, figure.attack, Split(figure.split))
-    return replace(row, figure=counted)
+    counted = result_of(figure.right(), figure.model, figure.attack, Split(figure.split))
+    return replace(row, accuracy=counted.accuracy, ci_low=counted.ci_low, ci_high=counted.ci_high)
 
 
-def title_of(column: str, row: Row) -> str:
+def title_of(column: str, row: Result) -> str:
     """An attack with its setting under the standard protocol; the report's by its bare name."""
-    if row.subject.protocol is Protocol.REPORT or column == "clean":
+    if row.protocol == Protocol.REPORT or column == "clean":
         return ATTACK_TITLES[column]
-    return attack_title(row.figure.attack, row.figure.parameters)
+    return attack_title(row.attack, row.parameters)
 
 
 def signed(points: float) -> str:
@@ -199,9 +198,9 @@ def signed(points: float) -> str:
     return f"{points:+.1f}".replace("-", "−")
 
 
-def source_of(row: Row) -> str:
+def source_of(row: Result) -> str:
     """What a figure is of, and the figure: what a sentence is computed from."""
-    figure = row.figure
+    figure = row
     follows = figure.parameters.get("victim", "worst")
     followed = "" if follows in ("worst", figure.model) else f" following {victim_title(follows)}"
     return (

@@ -14,17 +14,10 @@ from typing import Any
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import Split
 from dverge.errors import ConfigError
-from dverge.evaluation.accuracy import MIXTURE_NAME, Accuracy, headlines
 from dverge.evaluation.protocols import EPS, L2_EPS, PLANS, REPORT_EPS, Protocol
-from dverge.evaluation.store import (
-    Images,
-    Results,
-    Row,
-    Subject,
-    rows_under,
-    shared_images,
-)
+from dverge.evaluation.store import Images, ResultFile, results_under, shared_images
 from dverge.reproduction.tables import COLUMNS, MEMBERS, RECIPES
+from dverge.results import MIXTURE_NAME, Result, headlines
 from dverge.training import config_from
 
 SNAPSHOT = re.compile(r".*-e(\d+)")
@@ -53,57 +46,59 @@ class Trained:
     """
 
     info: CheckpointInfo
-    figures: dict[tuple[Protocol, str, str], Row]
-    single: dict[tuple[str, str], Row]
+    figures: dict[tuple[Protocol, str, str], Result]
+    single: dict[tuple[str, str], Result]
 
     @classmethod
     def of(
-        cls, info: CheckpointInfo, kept: Sequence[Results], images: dict[Protocol, Images]
+        cls, info: CheckpointInfo, kept: Sequence[ResultFile], images: dict[Protocol, Images]
     ) -> Trained:
         """What is kept of a checkpoint on these images; of several seeds, the one with most."""
-        figures: dict[tuple[Protocol, str, str], Row] = {}
-        single: dict[tuple[str, str], Row] = {}
+        figures: dict[tuple[Protocol, str, str], Result] = {}
+        single: dict[tuple[str, str], Result] = {}
         for protocol, on in images.items():
             rows = _rows(info, kept, protocol, on)
-            for figure in headlines(row.figure for row in rows.values()):
+            for figure in headlines(row for row in rows.values()):
                 figures[protocol, figure.model, figure.attack] = rows[id(figure)]
             if protocol is Protocol.STANDARD:
                 single |= {
-                    (row.figure.attack, row.figure.parameters["victim"]): row
+                    (row.attack, row.parameters["victim"]): row
                     for row in rows.values()
-                    if row.figure.model == MIXTURE_NAME and "victim" in row.figure.parameters
+                    if row.model == MIXTURE_NAME and "victim" in row.parameters
                 }
         return cls(info, figures, single)
 
-    def tested(self, model: str) -> Row | None:
+    def tested(self, model: str) -> Result | None:
         """Accuracy without attack on the most test images that it was counted on."""
         kept = self.figures.get((Protocol.STANDARD, model, "clean"))
         stated = [
-            Row(self.info.name, self._of_card(row), self.info.card.device, Accuracy(**row))
+            Result(
+                **row,
+                checkpoint=self.info.name,
+                protocol=Protocol.STANDARD,
+                weights=self.info.digest,
+            )
             for row in self.info.card.results
             if (row["model"], row["attack"], row["split"]) == (model, "clean", Split.TEST)
         ]
-        return max([*stated, *([kept] if kept else [])], key=lambda r: r.figure.n, default=None)
-
-    def _of_card(self, row: dict[str, Any]) -> Subject:
-        return Subject(self.info.digest, Protocol.STANDARD, 0, Split.TEST, row["n"], "", 0)
+        return max([*stated, *([kept] if kept else [])], key=lambda r: r.n, default=None)
 
 
 def _rows(
-    info: CheckpointInfo, kept: Sequence[Results], protocol: Protocol, on: Images
-) -> dict[int, Row]:
+    info: CheckpointInfo, kept: Sequence[ResultFile], protocol: Protocol, on: Images
+) -> dict[int, Result]:
     """A checkpoint's rows under a protocol that belong in a column, by their figure's identity."""
-    rows = rows_under(info, kept, protocol, on)
-    return {id(row.figure): row for row in rows if _belongs(row.figure, protocol)}
+    rows = results_under(kept, protocol, on)
+    return {id(row): row for row in rows if _belongs(row, protocol)}
 
 
-def _belongs(figure: Accuracy, protocol: Protocol) -> bool:
+def _belongs(figure: Result, protocol: Protocol) -> bool:
     """Whether a figure is at the setting of its column."""
     due = SETTINGS[protocol].get(figure.attack)
     return due is not None and all(figure.parameters.get(k) == v for k, v in due.items())
 
 
-def most_measured(protocol: Protocol, kept: Iterable[Sequence[Results]]) -> Images | None:
+def most_measured(protocol: Protocol, kept: Iterable[Sequence[ResultFile]]) -> Images | None:
     """Those of a protocol's own split that most ensembles were measured on."""
     shared = shared_images(kept, protocol)
     return next((images for images in shared if images.split is PLANS[protocol].split), None)

@@ -15,10 +15,10 @@ from torch import Tensor
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import ImageSet, Split, load
 from dverge.errors import CheckpointError, DataError
-from dverge.evaluation.accuracy import Accuracy
 from dverge.evaluation.evaluation import Evaluation, LoadImages
 from dverge.evaluation.protocols import EvaluationConfig, Protocol
-from dverge.evaluation.store import FOLDER, Results, all_results
+from dverge.evaluation.store import FOLDER, ResultFile, all_results
+from dverge.results import Result
 
 VERIFIED = (Protocol.REPORT, Protocol.STANDARD)
 ALLOWED = 0.01  # share of outcomes that another processor's rounding may turn
@@ -81,7 +81,7 @@ def verify(info: CheckpointInfo, most: int, load_images: LoadImages = load) -> P
         CheckpointError: the weights are not those of the card.
     """
     for kept in all_results(info):
-        about = kept.subject
+        about = kept
         if about.protocol in VERIFIED:
             images = _images_of(kept, load_images)
             if images is None:
@@ -92,9 +92,9 @@ def verify(info: CheckpointInfo, most: int, load_images: LoadImages = load) -> P
             yield from _again(info, kept, images, count)
 
 
-def _images_of(kept: Results, load_images: LoadImages) -> ImageSet | None:
+def _images_of(kept: ResultFile, load_images: LoadImages) -> ImageSet | None:
     """The images that these results are of; None if they are not here."""
-    about = kept.subject
+    about = kept
     for split in (about.split, Split.SAMPLE):
         try:
             images = load_images(split)
@@ -105,34 +105,34 @@ def _images_of(kept: Results, load_images: LoadImages) -> ImageSet | None:
     return None
 
 
-def _again(info: CheckpointInfo, kept: Results, images: ImageSet, count: int) -> Progress:
+def _again(info: CheckpointInfo, kept: ResultFile, images: ImageSet, count: int) -> Progress:
     """Measure on some of the images in a copy of the checkpoint, and compare."""
-    about = kept.subject
+    about = kept
     part = images.balanced(count)
     where = torch.isin(images.indices, part.indices)
     config = EvaluationConfig((info.name,), about.protocol, about.split, count, about.seed)
-    found: list[Accuracy] = []
+    found: list[Result] = []
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         unwanted = shutil.ignore_patterns(FOLDER)
         shutil.copytree(info.folder, root / info.name, ignore=unwanted)
         evaluation = Evaluation(config, lambda _split: part, root)
         for rows in evaluation.run():
-            found += [row.figure for row in rows or []]
+            found += rows or []
             yield evaluation.progress()
     if evaluation.failures:
         raise CheckpointError(" ".join(evaluation.failures))
-    then = {_key(row): row.right()[where] for row in kept.rows if row.held}
+    then = {_key(row): row.right()[where] for row in kept.results if row.held}
     turned = [then[key] != row.right() for row in found if row.held and (key := _key(row)) in then]
     yield _compared(info.name, kept, count, turned)
 
 
-def _key(row: Accuracy) -> tuple[Any, ...]:
+def _key(row: Result) -> tuple[Any, ...]:
     return row.model, row.attack, *sorted(row.parameters.items())
 
 
-def _compared(name: str, kept: Results, count: int, turned: list[Tensor]) -> Verification:
-    about = kept.subject
+def _compared(name: str, kept: ResultFile, count: int, turned: list[Tensor]) -> Verification:
+    about = kept
     differ = torch.stack(turned) if turned else torch.zeros(0, count, dtype=torch.bool)
     return Verification(
         name,

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from dverge.errors import RunError
-from dverge.evaluation import Evaluation, EvaluationConfig, Row
+from dverge.evaluation.evaluation import Evaluation
+from dverge.evaluation.protocols import EvaluationConfig
+from dverge.results import Result
 from dverge.runs.folder import RunFolder
 from dverge.runs.jobs import Job, LoadImages, Note
 
@@ -78,7 +80,7 @@ class EvaluationJob(Job):
             raise RunError(" ".join(self.evaluation.failures))
         return None
 
-    def _told(self, rows: list[Row]) -> list[dict[str, Any]]:
+    def _told(self, rows: list[Result]) -> list[dict[str, Any]]:
         """The rows of one measurement, as they are kept."""
         self.measured += 1
         where = {"kind": "result", "epoch": float(self.measured)}

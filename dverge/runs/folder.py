@@ -25,8 +25,8 @@ import torch
 from filelock import FileLock, Timeout
 
 from dverge.errors import RunError
-from dverge.files import check_name, new_folder, replacing, write_json
 from dverge.runs.records import RunSpec, RunState, Status
+from dverge.stored import check_name, new_folder, replacing, write_json
 
 LOCK_WAIT = 1.0  # seconds; whoever only looks whether a run is held has its lock for an instant
 TAKING = 2.0  # seconds that a new run may be in no process's hands before it counts as left

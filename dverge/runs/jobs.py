@@ -17,7 +17,7 @@ from dverge import checkpoints
 from dverge.data import ImageSet, Split
 from dverge.devices import describe_device, resolve_device
 from dverge.errors import CheckpointError
-from dverge.evaluation import clean_accuracy
+from dverge.evaluation.predictions import clean_accuracy
 from dverge.runs.folder import RunFolder
 from dverge.training import (
     EpochMetrics,

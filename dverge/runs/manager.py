@@ -16,13 +16,13 @@ from filelock import FileLock
 from dverge.data import load
 from dverge.devices import resolve_device
 from dverge.errors import DvergeError, RunError
-from dverge.evaluation import EvaluationConfig
-from dverge.files import check_name
+from dverge.evaluation.protocols import EvaluationConfig
 from dverge.runs.folder import LOCK_WAIT, RunFolder, runs_folder
 from dverge.runs.jobs import LoadImages
 from dverge.runs.records import EVALUATION, RunState, RunView, Status
 from dverge.runs.work import MEANWHILE, REASONS, Control, config_of, execute
 from dverge.runs.workers import lower_priority, queue_of
+from dverge.stored import check_name
 from dverge.training import TrainingConfig, with_fixed_start
 
 CLOSE_WAIT = 10.0  # seconds; a piece of work is over in less

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from dverge.checkpoints import CheckpointInfo
 from dverge.errors import CheckpointError
-from dverge.reproduction import trained_as
+from dverge.reproduction.trained import trained_as
 from dverge.runs.work import new_run_name
 from dverge.training import PRESETS, Method, StartedConfig, TrainingConfig, config_from
 

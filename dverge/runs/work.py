@@ -16,7 +16,7 @@ import torch
 from dverge.data import load
 from dverge.devices import describe_device
 from dverge.errors import DvergeError, RunError
-from dverge.evaluation import EvaluationConfig
+from dverge.evaluation.protocols import EvaluationConfig
 from dverge.runs.evaluating import EvaluationJob
 from dverge.runs.folder import RunFolder
 from dverge.runs.jobs import Job, LoadImages, Note, TrainingJob

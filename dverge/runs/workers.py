@@ -10,7 +10,7 @@ import threading
 import torch
 
 from dverge.devices import resolve_device
-from dverge.evaluation import EvaluationConfig
+from dverge.evaluation.protocols import EvaluationConfig
 from dverge.training import TrainingConfig
 
 LOW_PRIORITY = 5  # niceness of worker threads, so that pages stay quick beside them

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from dverge.attacks import AttackConfig
-from dverge.models import Conv, kernels
-from dverge.models.crew import Crew, from_lanes, to_lanes
-from dverge.models.kernels import UNKNOWN
-from dverge.models.simd import LANES
+from dverge.models import Conv
+from dverge.models.kernels import passes as kernels
+from dverge.models.kernels.passes import UNKNOWN
+from dverge.models.kernels.simd import LANES
+from dverge.models.kernels.workers import Crew, from_lanes, to_lanes
 from dverge.training.engine import Engine, Term
 
 

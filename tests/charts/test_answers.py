@@ -6,8 +6,8 @@ import pytest
 from torch import Tensor
 
 from dverge.attacks import fgsm
-from dverge.charts import class_chart, class_frame
-from dverge.evaluation import examine
+from dverge.charts.answers import class_chart, class_frame
+from dverge.exploration.examine import examine
 from dverge.models import Ensemble
 
 

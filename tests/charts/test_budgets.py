@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from dverge.attacks import Norm
-from dverge.charts import budget_chart, budget_frame
-from dverge.evaluation import SmallestEps
+from dverge.charts.budgets import budget_chart, budget_frame
+from dverge.exploration.smallest import SmallestEps
 
 IMAGE = torch.zeros(1, 3, 32, 32)
 FOUND = {

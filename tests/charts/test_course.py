@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dverge.attacks import AttackConfig, Norm, Victim
-from dverge.charts import course_chart, course_frame, loss_chart, loss_frame
-from dverge.evaluation import Examination, examine
+from dverge.charts.course import course_chart, course_frame, loss_chart, loss_frame
+from dverge.exploration.examine import Examination, examine
 from dverge.models import Ensemble
 
 CONFIG = AttackConfig(Norm.LINF, 0.05, 0.02, 3)

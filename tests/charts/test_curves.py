@@ -7,8 +7,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from dverge.charts import (
+from dverge.charts.curves import (
+    LOSS_TERMS,
+    MOST_POINTS,
     QUANTITIES,
+    TRAIN_LOSS,
+    VAL_ACCURACY,
+    VAL_LOSS,
     best_values,
     compared_curves,
     compared_frame,
@@ -18,7 +23,6 @@ from dverge.charts import (
     run_curves,
     smooth,
 )
-from dverge.charts.curves import LOSS_TERMS, MOST_POINTS, TRAIN_LOSS, VAL_ACCURACY, VAL_LOSS
 
 
 def epoch_row(epoch: int, loss: float, accuracy: float) -> dict[str, Any]:

@@ -11,17 +11,20 @@ import torch
 from PIL import Image
 
 from dverge.attacks import AttackConfig, Norm
-from dverge.charts import (
+from dverge.charts.distilled import (
+    BORDER,
+    ROW,
     SAYS_SIGNS,
+    SIDE,
     distance_chart,
     distance_frame,
     feature_image,
     feature_sheet,
-    to_picture,
 )
-from dverge.charts.distilled import BORDER, ROW, SIDE
+from dverge.charts.pictures import to_picture
 from dverge.data import Split, load
-from dverge.evaluation import Distilled, Pairs, Says, distilled, one_pair
+from dverge.evaluation.diversity import Pairs
+from dverge.exploration.distilled import Distilled, Says, distilled, one_pair
 from dverge.models import Ensemble, seeded_conv
 
 CONFIG = AttackConfig(Norm.LINF, 0.1, 0.04, 3)

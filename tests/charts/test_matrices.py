@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from dverge.charts import matrix_chart, matrix_frame
+from dverge.charts.matrices import matrix_chart, matrix_frame
 
 VALUES = torch.tensor([[90.0, 10.0, 55.0], [20.0, 80.0, 45.0]])
 ROWS, COLUMNS = ["submodel 2", "mixture"], ["submodel 2", "submodel 1", "mixture"]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dverge.charts import data_uri, perturbation_image, side_by_side, to_picture
+from dverge.charts.pictures import data_uri, perturbation_image, side_by_side, to_picture
 from dverge.errors import ConfigError
 
 

@@ -11,8 +11,9 @@ from PIL import Image
 from torch import Tensor
 
 from dverge.attacks import Norm, pgd
-from dverge.charts import class_colours, region_picture, region_sheet
-from dverge.evaluation import Regions, regions
+from dverge.charts.region_sheet import region_sheet
+from dverge.charts.regions import class_colours, region_picture
+from dverge.exploration.regions import Regions, regions
 from dverge.models import Ensemble
 
 SVG = "{http://www.w3.org/2000/svg}"

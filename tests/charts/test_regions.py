@@ -14,10 +14,19 @@ from PIL import Image
 from torch import Tensor
 
 from dverge.attacks import MIXTURE, Norm, all_probabilities, attack, pgd
-from dverge.charts import CLASS_COLOURS, class_colours, region_picture, region_svg
-from dverge.charts.regions import LEFT, PALEST, SIDE, TOP, ticks
+from dverge.charts.regions import (
+    CLASS_COLOURS,
+    LEFT,
+    PALEST,
+    SIDE,
+    TOP,
+    class_colours,
+    region_picture,
+    region_svg,
+    ticks,
+)
 from dverge.data import CLASSES
-from dverge.evaluation import Regions, regions
+from dverge.exploration.regions import Regions, regions
 from dverge.models import Ensemble
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -19,15 +19,10 @@ from dverge.charts.report_document import (
     report_values,
     training_words,
 )
-from dverge.evaluation import Protocol
-from dverge.reproduction import (
-    FigureAgain,
-    Outcome,
-    Reproduction,
-    Statement,
-    reproduce,
-    reproduce_figures,
-)
+from dverge.evaluation.protocols import Protocol
+from dverge.reproduction.figures import FigureAgain, reproduce_figures
+from dverge.reproduction.reproduction import Reproduction, reproduce
+from dverge.reproduction.statements import Outcome, Statement
 from tests.reproduction.report_shelf import COLUMNS, measure, trained
 
 ROOT = Path(__file__).parents[2]

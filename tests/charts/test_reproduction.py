@@ -10,26 +10,21 @@ from typing import Any
 import pytest
 
 from dverge import checkpoints
-from dverge.charts import (
-    METHOD_COLOURS,
+from dverge.charts.report_curves import figure_chart, figure_panels, trainings_panels
+from dverge.charts.reproduction import (
     again_frame,
     agreement_chart,
     agreement_frame,
     auto_columns,
     cell_frame,
     column_title,
-    figure_chart,
-    figure_panels,
-    trainings_panels,
 )
-from dverge.evaluation import Protocol, wilson_interval
-from dverge.reproduction import (
-    REPORT_TABLES,
-    FigureAgain,
-    Reproduction,
-    reproduce,
-    reproduce_figures,
-)
+from dverge.charts.style import METHOD_COLOURS
+from dverge.evaluation.protocols import Protocol
+from dverge.reproduction.figures import FigureAgain, reproduce_figures
+from dverge.reproduction.reproduction import Reproduction, reproduce
+from dverge.reproduction.tables import REPORT_TABLES
+from dverge.results import wilson_interval
 from tests.reproduction.report_shelf import COLUMNS, epochs_of, measure, trained
 
 REPORT_COUNTS = {c: [100 * i + j for j in range(4)] for i, c in enumerate(COLUMNS, 1)}

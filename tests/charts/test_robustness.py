@@ -7,17 +7,17 @@ from typing import Any
 import altair as alt
 import pytest
 
-from dverge.charts import eps_chart, eps_frame, standing_chart, standing_frame
-from dverge.charts.robustness import kind_of
-from dverge.evaluation import Accuracy, Standing
+from dverge.charts.robustness import eps_chart, eps_frame, kind_of, standing_chart, standing_frame
+from dverge.evaluation.comparison import Standing
+from dverge.results import Result
 
 COLOURS = {"one": "#5B7C99", "two": "#E07A1F"}
 MODELS = ("member-1", "member-2", "mixture", "random-member")
 
 
-def figure(model: str, accuracy: float, **parameters: Any) -> Accuracy:
+def figure(model: str, accuracy: float, **parameters: Any) -> Result:
     ends = accuracy - 1.5, accuracy + 2.5
-    return Accuracy(model, "pgd-linf", "test", 500, accuracy, *ends, parameters)
+    return Result(model, "pgd-linf", "test", 500, accuracy, *ends, parameters)
 
 
 def standing(name: str, clean: float) -> Standing:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dverge.charts import METHOD_COLOURS, ensemble_colour
-from dverge.charts.style import OTHER_COLOURS
+from dverge.charts.style import METHOD_COLOURS, OTHER_COLOURS, ensemble_colour
 
 
 def test_plain_checkpoints_have_their_methods_colour() -> None:

@@ -7,16 +7,17 @@ from typing import Any
 
 import pandas as pd
 
-from dverge.charts import result_frame, to_latex, to_markdown
+from dverge.charts.tables import result_frame, to_latex, to_markdown
 from dverge.data import Split
-from dverge.evaluation import Accuracy, Protocol, Row, Subject
+from dverge.evaluation.protocols import Protocol
+from dverge.results import Result
 
 SUBJECT = Subject("ab" * 32, Protocol.STANDARD, 1, Split.TEST, 500, "cd" * 32, seed=7)
 
 
-def row(model: str, attack: str, accuracy: float, **parameters: Any) -> Row:
+def row(model: str, attack: str, accuracy: float, **parameters: Any) -> Result:
     ends = accuracy - 1.25, accuracy + 1.5
-    figure = Accuracy(model, attack, "test", 500, accuracy, *ends, parameters, seconds=2.5)
+    figure = Result(model, attack, "test", 500, accuracy, *ends, parameters, seconds=2.5)
     return Row("vanilla_3-s0", SUBJECT, "CPU, 2 threads", figure)
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dverge.data import BackgroundObtain, ObtainSnapshot, ObtainState, cli, obtain
+from dverge.commands import data as cli
+from dverge.data import BackgroundObtain, ObtainSnapshot, ObtainState, obtain
 from dverge.data.sources import Source
 from dverge.data.store import FILE_NAME, Digests, Progress
 from dverge.errors import DataError

@@ -11,9 +11,9 @@ import torch
 from scipy.stats import binomtest  # type: ignore[import-untyped]  # comes with foolbox
 
 from dverge.data import Split, load
-from dverge.evaluation import Accuracy, answers, clean_accuracy, predictions, wilson_interval
-from dverge.evaluation.accuracy import accuracy_of
+from dverge.evaluation.predictions import answers, clean_accuracy, predictions
 from dverge.models import Ensemble
+from dverge.results import Result, result_of, wilson_interval
 
 
 @pytest.mark.parametrize(
@@ -106,10 +106,10 @@ def drawn(n: int) -> torch.Tensor:
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 250, 1000])
 def test_bits_come_back(n: int) -> None:
     right = drawn(n)
-    row = accuracy_of(right, "mixture", "fgsm", Split.SAMPLE, parameters={"eps": 0.03})
+    row = result_of(right, "mixture", "fgsm", Split.SAMPLE, parameters={"eps": 0.03})
     assert row.right().dtype == torch.bool
     assert row.right().equal(right)
-    again = Accuracy(**json.loads(json.dumps(row.to_dict())))
+    again = Result(**json.loads(json.dumps(row.to_dict())))
     assert again == row
     assert again.right().equal(right)
     assert len(row.held) == 4 * math.ceil(math.ceil(n / 8) / 3)
@@ -118,14 +118,14 @@ def test_bits_come_back(n: int) -> None:
 
 def test_bits_by_hand() -> None:
     right = torch.tensor([1, 0, 1, 1, 0, 0, 0, 1, 0, 1]).bool()
-    row = accuracy_of(right, "mixture", "fgsm", Split.SAMPLE)
+    row = result_of(right, "mixture", "fgsm", Split.SAMPLE)
     assert base64.b64decode(row.held) == bytes([0b10110001, 0b01000000])
     assert row.accuracy == 50
     assert (row.ci_low, row.ci_high) == pytest.approx((23.66, 76.34), abs=0.01)
 
 
 def test_shares_have_no_bits_and_their_mean() -> None:
-    row = accuracy_of(torch.tensor([0.5, 1.0, 0.0, 0.25]).double(), "m", "a", Split.SAMPLE)
+    row = result_of(torch.tensor([0.5, 1.0, 0.0, 0.25]).double(), "m", "a", Split.SAMPLE)
     assert row.held == "" and len(row.right()) == 0
     assert "held" not in row.to_dict() and "warnings" not in row.to_dict()
     assert row.accuracy == 100 * 1.75 / 4
@@ -135,7 +135,7 @@ def test_shares_have_no_bits_and_their_mean() -> None:
 
 def test_an_accuracy_that_is_not_the_mean_keeps_the_bits() -> None:
     right = drawn(40)
-    row = accuracy_of(right, "m", "clean", Split.SAMPLE, share=0.625, warnings=["careful"])
+    row = result_of(right, "m", "clean", Split.SAMPLE, share=0.625, warnings=["careful"])
     assert row.accuracy == 62.5
     assert (row.ci_low, row.ci_high) == pytest.approx(
         tuple(100 * end for end in wilson_interval(25, 40))

@@ -20,20 +20,20 @@ from dverge.attacks import MIXTURE, Norm, Victim, pgd
 from dverge.attacks.geometry import lengths
 from dverge.data import Split, load
 from dverge.errors import ConfigError
-from dverge.evaluation import (
-    PLANS,
-    Accuracy,
-    Evaluation,
-    EvaluationConfig,
-    Protocol,
-    answers,
+from dverge.evaluation.autoattack import (
+    VERSION,
+    Auto,
+    Square,
     autoattack_available,
     require_autoattack,
 )
-from dverge.evaluation.autoattack import VERSION, Auto, Square
+from dverge.evaluation.evaluation import Evaluation
 from dverge.evaluation.measurements import Batch, Clean, Gradient, Measurement
+from dverge.evaluation.predictions import answers
+from dverge.evaluation.protocols import PLANS, EvaluationConfig, Protocol
 from dverge.evaluation.tally import Tally
 from dverge.models import Ensemble, compiled
+from dverge.results import Result
 
 needs_package = pytest.mark.skipif(not autoattack_available(), reason="needs pyautoattack")
 ROOT = Path(__file__).parents[2]
@@ -124,7 +124,7 @@ def test_square_fools_by_queries_alone(trained: Ensemble) -> None:
     assert not (right & ~clean).any()
 
 
-def measured(measurement: Measurement, ensemble: Ensemble, batch: Batch) -> list[Accuracy]:
+def measured(measurement: Measurement, ensemble: Ensemble, batch: Batch) -> list[Result]:
     tally = Tally(measurement, Clean().right(ensemble, batch, MIXTURE, 0))
     while not tally.done:
         victim, restart, at = tally.next(4)
@@ -238,7 +238,7 @@ def test_an_evaluation(tmp_path: Path, short: None, monkeypatch: pytest.MonkeyPa
         ("one",), Protocol.AUTOATTACK, split=Split.SAMPLE, images=6, device="cpu"
     )
     evaluation = Evaluation(config, root=tmp_path)
-    rows = [row.figure for rows in evaluation.run() for row in rows or []]
+    rows = [row for rows in evaluation.run() for row in rows or []]
     assert evaluation.failures == []
     attacked = {(r.model, r.parameters["victim"]): r for r in rows if r.attack == "aa-linf"}
     clean = {row.model: row for row in rows if row.attack == "clean"}

@@ -9,21 +9,21 @@ import pytest
 import torch
 
 from dverge.data import Split
-from dverge.evaluation import Accuracy, Difference, Standing, claims, difference
-from dverge.evaluation.accuracy import accuracy_of
+from dverge.evaluation.comparison import Difference, Standing, claims, difference
+from dverge.results import Result, result_of
 
 N = 1000
 ATTACK = "PGD L∞ 8/255, 50 steps"
 
 
-def figure(right: int, n: int = N, model: str = "mixture", first: int = 0) -> Accuracy:
+def figure(right: int, n: int = N, model: str = "mixture", first: int = 0) -> Result:
     """Right on so many images of n, from `first` on."""
     bits = torch.zeros(n, dtype=torch.bool)
     bits[first : first + right] = True
-    return accuracy_of(bits, model, "pgd-linf", Split.TEST)
+    return result_of(bits, model, "pgd-linf", Split.TEST)
 
 
-def pair(both: int, only_a: int, only_b: int, neither: int) -> tuple[Accuracy, Accuracy]:
+def pair(both: int, only_a: int, only_b: int, neither: int) -> tuple[Result, Result]:
     """Two models by what they share."""
     n = both + only_a + only_b + neither
     return figure(both + only_a, n), figure(both + only_b, n, first=only_a)
@@ -54,7 +54,7 @@ def test_pairs_have_the_interval_of_bonett_and_price(
     )
 
 
-def unpaired(figure: Accuracy) -> Accuracy:
+def unpaired(figure: Result) -> Result:
     return replace(figure, held="")
 
 

@@ -16,11 +16,13 @@ from torch import Tensor
 from dverge import checkpoints
 from dverge.attacks import Attack, Norm, fgsm, pgd
 from dverge.data import ImageSet, Split, load
-from dverge.evaluation import PLANS, Evaluation, EvaluationConfig, Protocol, estimate_seconds
 from dverge.evaluation import estimate as module
+from dverge.evaluation.estimate import estimate_seconds
+from dverge.evaluation.evaluation import Evaluation
 from dverge.evaluation.measurements import Clean, Gradient, Measurement, Report
+from dverge.evaluation.protocols import PLANS, EvaluationConfig, Protocol
 from dverge.models import Conv, Ensemble
-from dverge.models.compiled import CompiledConv
+from dverge.models.kernels.compiled import CompiledConv
 
 SHIPPED = Path(__file__).parents[2] / "checkpoints" / "vanilla-3xconv-s0"
 Speeds = Callable[[float, float], None]

@@ -20,9 +20,11 @@ from dverge import checkpoints
 from dverge.attacks import Attack, Norm, Victim, fgsm, pgd
 from dverge.data import CLASSES, ImageSet, Split, full_data_available, load
 from dverge.errors import CheckpointError, ConfigError, DataError
-from dverge.evaluation import PLANS, Evaluation, EvaluationConfig, Protocol, Row
+from dverge.evaluation.evaluation import Evaluation
 from dverge.evaluation.measurements import Batch, Clean, Gradient, Measurement, Report
+from dverge.evaluation.protocols import PLANS, EvaluationConfig, Protocol
 from dverge.models import CompiledConv, Conv, Ensemble, seeded_conv
+from dverge.results import Result
 from dverge.weights import import_weights
 
 SHIPPED = Path(__file__).parents[2] / "checkpoints" / "vanilla-3xconv-s0"
@@ -93,11 +95,11 @@ def evaluation_of(root: Path, *names: str, **given: Any) -> Evaluation:
     return Evaluation(config_of(*names, **given), root=root)
 
 
-def untimed(rows: list[Row]) -> list[Row]:
-    return [replace(row, figure=replace(row.figure, seconds=0.0)) for row in rows]
+def untimed(rows: list[Result]) -> list[Result]:
+    return [replace(row, figure=replace(row, seconds=0.0)) for row in rows]
 
 
-def all_rows(evaluation: Evaluation) -> list[Row]:
+def all_rows(evaluation: Evaluation) -> list[Result]:
     rows = [row for rows in evaluation.run() for row in rows or []]
     assert evaluation.failures == []
     return rows
@@ -123,15 +125,15 @@ def test_rows_of_each_checkpoint_and_measurement(root: Path) -> None:
         name, members = (("three", 3), ("two", 2))[number // 4]
         due = small(0)[number % 4]
         assert {row.checkpoint for row in rows} == {name}
-        assert {row.figure.attack for row in rows} == {due.attack}
+        assert {row.attack for row in rows} == {due.attack}
         counts = {"clean": members + 2, "pgd-l2": members + 1, "fgsm": members + 6}
         assert len(rows) == counts.get(due.attack, members + 4)
         for row in rows:
-            assert row.figure.n == 12 and row.device.startswith("CPU")
-            assert due.parameters().items() <= row.figure.parameters.items()
-            assert row.subject.data == load(Split.SAMPLE).balanced(12).digest
+            assert row.n == 12 and row.device.startswith("CPU")
+            assert due.parameters().items() <= row.parameters.items()
+            assert row.data == load(Split.SAMPLE).balanced(12).digest
             assert row.subject.weights == checkpoints.read(root / name).digest
-    accuracies = {row.figure.accuracy for rows in given for row in rows}
+    accuracies = {row.accuracy for rows in given for row in rows}
     assert len(accuracies) > 6
 
 
@@ -339,7 +341,7 @@ def test_a_measurement_that_is_new_is_added(
     calls.clear()
     rows = all_rows(evaluation_of(root, "two"))
     assert {attack for attack, *_ in calls} == {"pgd-l2"}
-    assert len({str(row.figure.parameters.get("eps")) for row in rows}) == 5
+    assert len({str(row.parameters.get("eps")) for row in rows}) == 5
 
 
 # --- what cannot be measured ---
@@ -443,7 +445,7 @@ def test_weights_that_cannot_be_read(root: Path, names: tuple[str, str]) -> None
 @pytest.mark.parametrize("pieces", [1, 3])
 def test_a_checkpoint_that_is_deleted_meanwhile(root: Path, pieces: int) -> None:
     evaluation = evaluation_of(root)
-    rows: dict[str, list[Row]] = {"three": [], "two": []}
+    rows: dict[str, list[Result]] = {"three": [], "two": []}
     for number, given in enumerate(evaluation.run(), 1):
         for row in given or []:
             rows[row.checkpoint].append(row)
@@ -504,7 +506,7 @@ def test_a_single_image_that_all_are_wrong_on(root: Path) -> None:
         return ImageSet(split, sample.images[:1], label, sample.indices[:1])
 
     rows = all_rows(Evaluation(config_of("two", images=1), wrong, root))
-    assert {row.figure.accuracy for row in rows if row.figure.attack != "pgd-l2"} == {0}
+    assert {row.accuracy for row in rows if row.attack != "pgd-l2"} == {0}
 
 
 def test_the_checkpoint_and_the_images_stay_as_they_are(root: Path) -> None:

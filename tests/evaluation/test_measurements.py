@@ -27,7 +27,6 @@ from dverge.attacks import (
     pgd,
 )
 from dverge.data import ImageSet, Split, load
-from dverge.evaluation import Accuracy
 from dverge.evaluation.measurements import (
     Batch,
     Clean,
@@ -39,6 +38,7 @@ from dverge.evaluation.measurements import (
 )
 from dverge.evaluation.tally import Tally
 from dverge.models import Conv, Ensemble, compiled
+from dverge.results import Result
 
 LINF, L2 = Norm.LINF, Norm.L2
 SHIPPED = Path(__file__).parents[2] / "checkpoints" / "vanilla-3xconv-s0"
@@ -81,7 +81,7 @@ def right(ensemble: Ensemble, x: Tensor, labels: Tensor) -> Tensor:
 
 def rows_of(
     measurement: Measurement, ensemble: Ensemble, images: ImageSet, size: int = 8
-) -> dict[tuple[str, str], Accuracy]:
+) -> dict[tuple[str, str], Result]:
     """What a tally of the measurement comes to in float64, by model and victim."""
     x, labels = pixels_of(images), images.labels
     tally = Tally(measurement, right(ensemble, x, labels))

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from dverge.evaluation import PLANS, attack_title, eps_title, model_title, victim_title
+from dverge.evaluation.naming import attack_title, eps_title, model_title, victim_title
+from dverge.evaluation.protocols import PLANS
 
 
 @pytest.mark.parametrize(

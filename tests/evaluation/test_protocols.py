@@ -17,8 +17,10 @@ from torch import Tensor
 from dverge.attacks import Norm
 from dverge.data import ImageSet, Split, full_data_available, load
 from dverge.errors import ConfigError
-from dverge.evaluation import Evaluation, EvaluationConfig, Protocol, Row
+from dverge.evaluation.evaluation import Evaluation
 from dverge.evaluation.measurements import Gradient, Measurement
+from dverge.evaluation.protocols import EvaluationConfig, Protocol
+from dverge.results import Result
 from dverge.weights import import_weights
 
 SHIPPED = Path(__file__).parents[2] / "checkpoints"
@@ -126,7 +128,7 @@ def files(request: pytest.FixtureRequest, tmp_path: Path) -> list[Path]:
     return made
 
 
-def evaluated(config: EvaluationConfig, root: Path) -> list[Row]:
+def evaluated(config: EvaluationConfig, root: Path) -> list[Result]:
     evaluation = Evaluation(config, root=root)
     rows = [row for rows in evaluation.run() for row in rows or []]
     assert evaluation.failures == []
@@ -142,7 +144,7 @@ def assert_by_hand(files: list[Path], root: Path, images: ImageSet, count: int) 
     rows = evaluated(config, root)
     used = images.balanced(count)
     due = by_hand(files, used.images.float() / 255, used.labels)
-    found = {(r.figure.model, r.figure.attack): r.figure for r in rows}
+    found = {(r.model, r.attack): r for r in rows}
     assert found.keys() == due.keys() | {("random-member", "clean")}
     assert len(rows) == len(found) == 17
     accuracies = []
@@ -160,7 +162,7 @@ def assert_by_hand(files: list[Path], root: Path, images: ImageSet, count: int) 
     assert len(set(accuracies)) > 10  # else rows could be mixed up unseen
     clean = [found[name, "clean"].accuracy for name in ("member-1", "member-2", "member-3")]
     assert found["random-member", "clean"].accuracy == pytest.approx(sum(clean) / 3)
-    assert {row.subject.data for row in rows} == {used.digest}
+    assert {row.data for row in rows} == {used.digest}
 
 
 def test_the_reports_protocol_is_the_script(files: list[Path], tmp_path: Path) -> None:

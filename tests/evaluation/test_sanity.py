@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from dverge.evaluation import Accuracy, Check, Signal, sanity_checks
+from dverge.evaluation.sanity import Check, Signal, sanity_checks
+from dverge.results import Result
 
 EPS = 8 / 255
 MODELS = ("member-1", "member-2", "mixture")
@@ -41,16 +42,16 @@ ROADS = {"worst": 6.0, "mixture": 15.0, "mixture-logit": 7.0, "mixture-loss": 17
 STEP: Key = ("fgsm", EPS, 1)
 
 
-def row(model: str, key: Key, accuracy: float, victim: str | None = None) -> Accuracy:
+def row(model: str, key: Key, accuracy: float, victim: str | None = None) -> Result:
     attack, eps, steps = key
     about: dict[str, Any] = {"eps": eps, "steps": steps}
     about = {name: value for name, value in about.items() if value is not None}
     if steps is not None:
         about["victim"] = victim or ("worst" if model == "mixture" else model)
-    return Accuracy(model, attack, "test", 500, accuracy, 0.0, 100.0, about)
+    return Result(model, attack, "test", 500, accuracy, 0.0, 100.0, about)
 
 
-def rows(figures: dict[Key, float] = SOUND, **changed: dict[Key, float]) -> list[Accuracy]:
+def rows(figures: dict[Key, float] = SOUND, **changed: dict[Key, float]) -> list[Result]:
     """All models' rows; `changed` by model, with _ for -."""
     own = {name.replace("_", "-"): figures | values for name, values in changed.items()}
     return [
@@ -63,12 +64,12 @@ def rows(figures: dict[Key, float] = SOUND, **changed: dict[Key, float]) -> list
     ]
 
 
-def along(roads: dict[str, float]) -> list[Accuracy]:
+def along(roads: dict[str, float]) -> list[Result]:
     """The mixture under one step, by what the step followed."""
     return [row("mixture", STEP, accuracy, victim) for victim, accuracy in roads.items()]
 
 
-def check(which: str, found: list[Accuracy]) -> Check:
+def check(which: str, found: list[Result]) -> Check:
     return next(each for each in sanity_checks(found) if each.title == TITLES[which])
 
 

@@ -18,26 +18,16 @@ from dverge.attacks import fgsm
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import Split, load
 from dverge.errors import CheckpointError
-from dverge.evaluation import (
-    PLANS,
-    EvaluationConfig,
-    Protocol,
-    Results,
-    Row,
-    Subject,
-    all_results,
-    results_stamp,
-)
-from dverge.evaluation.accuracy import accuracy_of
 from dverge.evaluation.measurements import Clean, Gradient
+from dverge.evaluation.protocols import PLANS, EvaluationConfig, Protocol
 from dverge.evaluation.store import (
-    Finished,
-    add_finished,
-    load_results,
-    rows_of,
+    all_results,
+    read_results,
+    results_stamp,
     shared_images,
 )
 from dverge.models import Ensemble, seeded_conv
+from dverge.results import Result, result_of
 
 FGSM = Gradient("fgsm", fgsm(0.03))
 
@@ -57,8 +47,8 @@ def finished(measurement: Clean | Gradient = FGSM) -> Finished:
     right = torch.rand(20, generator=torch.Generator().manual_seed(0)) < 0.5
     about: dict[str, Any] = {"parameters": {"eps": 0.03, "victim": "worst"}, "seconds": 1.25}
     figures = [
-        accuracy_of(right, "mixture", measurement.attack, Split.SAMPLE, warnings=["odd"], **about),
-        accuracy_of(right.double() / 3, "random-member", measurement.attack, Split.SAMPLE, **about),
+        result_of(right, "mixture", measurement.attack, Split.SAMPLE, warnings=["odd"], **about),
+        result_of(right.double() / 3, "random-member", measurement.attack, Split.SAMPLE, **about),
     ]
     return Finished(measurement.attack, measurement.parameters(), "CPU, 1 threads", figures)
 
@@ -69,10 +59,10 @@ def only_file(info: CheckpointInfo) -> Path:
 
 
 def test_there_and_back(info: CheckpointInfo, subject: Subject) -> None:
-    assert load_results(info, subject) == Results(subject)
+    assert read_results(info, subject) == Results(subject)
     add_finished(info, subject, finished(Clean()))
     add_finished(info, subject, finished())
-    found = load_results(info, subject)
+    found = read_results(info, subject)
     assert found == Results(subject, [finished(Clean()), finished()])
     assert isinstance(found.subject.split, Split) and isinstance(found.subject.protocol, Protocol)
     assert found.find(FGSM) == finished()
@@ -97,7 +87,7 @@ def test_another_measurement_is_not_found(
 ) -> None:
     add_finished(info, subject, finished())
     add_finished(info, subject, finished(Clean()))
-    assert load_results(info, subject).find(other) is None
+    assert read_results(info, subject).find(other) is None
 
 
 OTHERS: dict[str, Any] = {
@@ -118,13 +108,13 @@ def test_another_subject_is_another_file(
     add_finished(info, subject, finished())
     other = replace(subject, **{field: OTHERS[field]})
     assert other.file_name != subject.file_name
-    assert load_results(info, other) == Results(other)
+    assert read_results(info, other) == Results(other)
     # Neither is a file that came to bear its name.
     shutil.copy(only_file(info), info.folder / "evaluations" / other.file_name)
-    assert load_results(info, other) == Results(other)
+    assert read_results(info, other) == Results(other)
     add_finished(info, other, finished(Clean()))
-    assert load_results(info, other).finished == [finished(Clean())]
-    assert load_results(info, subject).finished == [finished()]
+    assert read_results(info, other).finished == [finished(Clean())]
+    assert read_results(info, subject).finished == [finished()]
 
 
 CORRUPT: dict[str, Callable[[str], str | bytes]] = {
@@ -160,7 +150,7 @@ def test_a_corrupt_file_counts_for_nothing_and_is_written_over(
     changed = damage(text)
     assert changed != text
     path.write_bytes(changed if isinstance(changed, bytes) else changed.encode())
-    assert load_results(info, subject) == Results(subject)
+    assert read_results(info, subject) == Results(subject)
     assert all_results(info) == []
     add_finished(info, subject, finished())
     assert path.read_text() == text
@@ -187,7 +177,7 @@ def test_all_results_are_of_these_weights_and_todays_protocols(
     assert len(found) == 6
     newer = replace(PLANS[Protocol.CURVE], version=PLANS[Protocol.CURVE].version + 1)
     monkeypatch.setitem(PLANS, Protocol.CURVE, newer)
-    assert [each.subject.protocol for each in all_results(info)] == [Protocol.SANITY]
+    assert [each.protocol for each in all_results(info)] == [Protocol.SANITY]
 
 
 def test_the_stamp_changes_with_the_results(info: CheckpointInfo, subject: Subject) -> None:
@@ -217,7 +207,7 @@ def test_a_copy_under_another_name_keeps_its_results(
 ) -> None:
     add_finished(info, subject, finished())
     copy = checkpoints.read(Path(shutil.copytree(info.folder, info.folder.with_name("copy"))))
-    assert load_results(copy, subject).finished == [finished()]
+    assert read_results(copy, subject).finished == [finished()]
     (row, _) = rows_of(copy, subject, finished())
     assert row.checkpoint == "copy"
 
@@ -233,7 +223,7 @@ def test_a_deleted_checkpoint_does_not_come_back(info: CheckpointInfo, subject: 
     ):
         add_finished(info, subject, finished())
     assert not info.folder.exists()
-    assert load_results(info, subject) == Results(subject)
+    assert read_results(info, subject) == Results(subject)
     assert all_results(info) == []
 
 
@@ -248,7 +238,7 @@ def test_a_full_disk_leaves_what_was_kept(
     monkeypatch.setattr("dverge.evaluation.store.write_json", full)
     with pytest.raises(CheckpointError, match=r"'good' cannot be kept .*: No space left on device"):
         add_finished(info, subject, finished())
-    assert load_results(info, subject).finished == [finished(Clean())]
+    assert read_results(info, subject).finished == [finished(Clean())]
 
 
 def test_a_file_in_the_folders_place(info: CheckpointInfo, subject: Subject) -> None:
@@ -256,7 +246,7 @@ def test_a_file_in_the_folders_place(info: CheckpointInfo, subject: Subject) -> 
     with pytest.raises(CheckpointError, match="'good' cannot be kept in"):
         add_finished(info, subject, finished())
     assert (info.folder / "evaluations").read_text() == "mine"
-    assert load_results(info, subject) == Results(subject)
+    assert read_results(info, subject) == Results(subject)
     assert all_results(info) == []
 
 
@@ -272,7 +262,7 @@ def test_results_do_not_break_the_checkpoint(info: CheckpointInfo, subject: Subj
 
 def test_a_row_says_all_that_it_is_of(info: CheckpointInfo, subject: Subject) -> None:
     first, second = rows_of(info, subject, finished())
-    assert isinstance(first, Row)
+    assert isinstance(first, Result)
     value = json.loads(json.dumps(first.to_dict()))
     figure = finished().rows[0]
     assert value == {

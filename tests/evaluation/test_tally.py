@@ -14,10 +14,10 @@ from torch import Tensor
 from dverge.attacks import MIXTURE, Through, Victim, parse_victim
 from dverge.data import Split
 from dverge.errors import RunError
-from dverge.evaluation.accuracy import Accuracy, wilson_interval
 from dverge.evaluation.measurements import Batch, Clean, Measurement
 from dverge.evaluation.tally import Tally
 from dverge.models import Ensemble, seeded_conv
+from dverge.results import Result, wilson_interval
 
 Outcomes = dict[tuple[str, int], Tensor]  # by victim and try, bool (M+1)×N
 Asked = list[tuple[str, int, int]]  # victim, try and image
@@ -77,7 +77,7 @@ def worked(tally: Tally, size: int = 100) -> Tally:
     return tally
 
 
-def figures(rows: list[Accuracy]) -> dict[tuple[str, str], float]:
+def figures(rows: list[Result]) -> dict[tuple[str, str], float]:
     """Images or shares of images by model and victim."""
     return {
         (row.model, row.parameters.get("victim", "")): row.accuracy * row.n / 100 for row in rows

@@ -14,20 +14,13 @@ from streamlit.testing.v1 import AppTest
 from dverge import checkpoints
 from dverge.attacks import REPORT_DISTILLATION, AttackConfig, Norm
 from dverge.data import CLASSES, ImageSet, Split, load
-from dverge.evaluation import (
-    Distilled,
-    Pairs,
-    Says,
-    distilled,
-    draw_pairs,
-    one_pair,
-    overlap,
-    overlap_in_words,
-)
+from dverge.evaluation.diversity import Pairs, draw_pairs
+from dverge.exploration.distilled import Distilled, Says, distilled, one_pair
+from dverge.exploration.overlap import overlap, overlap_in_words
 from dverge.models import Ensemble, compiled, seeded_conv
-from pages.widgets import overlap_section
-from pages.widgets.pair_form import FIRST_SOURCE, FIRST_TARGET
-from pages.widgets.pair_view import record
+from pages.widgets.distilled import overlap as overlap_section
+from pages.widgets.distilled.pair_form import FIRST_SOURCE, FIRST_TARGET
+from pages.widgets.distilled.pair_view import record
 
 ROOT = Path(__file__).parents[2]
 NAME, OTHER = "vanilla-3xconv-s0", "dverge-3xconv-s0"

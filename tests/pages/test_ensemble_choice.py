@@ -7,7 +7,7 @@ from pathlib import Path
 from dverge import checkpoints
 from dverge.checkpoints import CheckpointInfo
 from dverge.models import Ensemble, seeded_conv
-from pages.widgets.ensemble_choice import first_of_each
+from pages.widgets.shared.ensemble_choice import first_of_each
 
 
 def made(root: Path, name: str, method: str) -> CheckpointInfo:

@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 from dverge import checkpoints
 from dverge.attacks import MIXTURE, Norm, Victim, fgsm, pgd
 from dverge.data import Split, load
-from dverge.evaluation import examine, summarise
+from dverge.exploration.examine import examine, summarise
 from dverge.models import Ensemble, seeded_conv
 
 ROOT = Path(__file__).parents[2]

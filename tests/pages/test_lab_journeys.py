@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Page, expect
 
-from dverge.evaluation.tour import SHOWN
-from pages.widgets.tour_steps import STEPS
-from tests.evaluation.test_snippet import printed
+from dverge.exploration.tour import SHOWN
+from pages.widgets.tour.steps import STEPS
+from tests.exploration.test_snippet import printed
 from tests.pages.conftest import choose_option
 from tests.pages.test_lab import NAME
 

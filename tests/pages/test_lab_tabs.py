@@ -13,19 +13,13 @@ from dverge import checkpoints
 from dverge.attacks import Norm, pgd
 from dverge.data import Split, load
 from dverge.errors import ConfigError
-from dverge.evaluation import (
-    carried_over,
-    every_victim,
-    examine,
-    model_names,
-    noise_test,
-    smallest_eps,
-    success,
-    target_grid,
-    wilson_interval,
-)
+from dverge.exploration.examine import carried_over, every_victim, examine, model_names, success
+from dverge.exploration.noise import noise_test
+from dverge.exploration.smallest import smallest_eps
+from dverge.exploration.targets import target_grid
 from dverge.models import Ensemble
-from pages.widgets.lab_many import parse_numbers
+from dverge.results import wilson_interval
+from pages.widgets.lab.many import parse_numbers
 from tests.pages.test_lab import NAME, errors, open_lab, press
 
 ATTACK = pgd(Norm.LINF, 8 / 255)

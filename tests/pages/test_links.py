@@ -11,8 +11,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dverge.attacks import MIXTURE, Attack, AttackConfig, Norm, Victim, fgsm, pgd
-from pages.widgets.attack_form import L2_EPS, LINF_EPS, AttackChoice
-from pages.widgets.links import attack_kind, attack_query, victim_words
+from pages.widgets.shared.attack_form import L2_EPS, LINF_EPS, AttackChoice
+from pages.widgets.shared.links import attack_kind, attack_query, victim_words
 
 ROOT = Path(__file__).parents[2]
 NAMES = ["vanilla-3xconv-s0", "dverge-3xconv-s0"]
@@ -35,7 +35,7 @@ def form() -> None:
     """A page with nothing but the attack's form."""
     import streamlit as st
 
-    from pages.widgets.attack_form import attack_form
+    from pages.widgets.shared.attack_form import attack_form
 
     st.session_state["chosen"] = attack_form(3)
 

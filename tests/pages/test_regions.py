@@ -16,9 +16,10 @@ from streamlit.testing.v1 import AppTest
 
 from dverge import checkpoints
 from dverge.attacks import MIXTURE, Norm, Victim, attack, fgsm, pgd
-from dverge.charts import region_svg
+from dverge.charts.regions import region_svg
 from dverge.data import CLASSES, Split, load
-from dverge.evaluation import Regions, attack_plane, regions, regions_on
+from dverge.exploration.plane import attack_plane
+from dverge.exploration.regions import Regions, regions, regions_on
 from dverge.models import Ensemble, compiled, seeded_conv
 
 ROOT = Path(__file__).parents[2]
@@ -111,7 +112,7 @@ def test_figures_of_every_model_are_there_on_demand(folders: Path) -> None:
 
 
 def test_moving_the_reach_attacks_nothing_again(folders: Path) -> None:
-    with patch("dverge.evaluation.plane.attack", wraps=attack) as attacks:
+    with patch("dverge.exploration.plane.attack", wraps=attack) as attacks:
         app = open_page()
         assert attacks.call_count == 2
         app.select_slider(key="extent").set_value(1.5).run()

@@ -14,12 +14,16 @@ from streamlit.testing.v1 import AppTest
 
 from dverge import checkpoints
 from dverge.charts.report_document import all_statements, outcome_counts
-from dverge.evaluation import Protocol
-from dverge.reproduction import Outcome, Reproduction, Statement, reproduce, reproduce_figures
+from dverge.evaluation.protocols import Protocol
+from dverge.reproduction.figures import reproduce_figures
+from dverge.reproduction.reproduction import Reproduction, reproduce
+from dverge.reproduction.statements import Outcome, Statement
 from dverge.runs import RunSpec, RunState, RunView, Status
 from dverge.training import Method
-from pages.widgets import measuring, retrain, run_form
-from pages.widgets.resources import run_manager
+from pages.widgets.report import retrain
+from pages.widgets.robustness import measuring
+from pages.widgets.shared.resources import run_manager
+from pages.widgets.train import run_form
 from tests.reproduction.report_shelf import COLUMNS, epochs_of, measure, trained
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,9 @@ from playwright.sync_api import Page, expect
 
 from dverge import checkpoints
 from dverge.charts.report_document import all_statements, report_markdown
-from dverge.reproduction import Reproduction, Statement, reproduce, reproduce_figures
+from dverge.reproduction.figures import reproduce_figures
+from dverge.reproduction.reproduction import Reproduction, reproduce
+from dverge.reproduction.statements import Statement
 from tests.pages.conftest import ROOT, serve
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]

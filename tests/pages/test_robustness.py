@@ -15,25 +15,19 @@ from streamlit.testing.v1 import AppTest
 
 from dverge import checkpoints
 from dverge.attacks import Norm, fgsm, pgd
-from dverge.charts import result_frame
+from dverge.charts.tables import result_frame
 from dverge.data import ImageSet, Split, load
-from dverge.evaluation import (
-    PLANS,
-    Evaluation,
-    EvaluationConfig,
-    Protocol,
-    Row,
-    Standing,
-    claims,
-    diversity,
-    draw_pairs,
-    transfer,
-)
+from dverge.evaluation.comparison import Standing, claims
+from dverge.evaluation.diversity import diversity, draw_pairs
+from dverge.evaluation.evaluation import Evaluation
 from dverge.evaluation.measurements import Clean, Gradient, Measurement, Noise
+from dverge.evaluation.protocols import PLANS, EvaluationConfig, Protocol
+from dverge.evaluation.transfer import transfer
 from dverge.models import Ensemble
+from dverge.results import Result
 from dverge.runs import RunState
-from pages.widgets import measuring, pair_tabs
-from pages.widgets.resources import load_fast, run_manager
+from pages.widgets.robustness import measuring, pair_tabs
+from pages.widgets.shared.resources import load_fast, run_manager
 from tests.runs.measured import gated_evaluation
 from tests.runs.small import LONG, Gate
 
@@ -100,7 +94,7 @@ def made(
     images: int = 20,
     seed: int = 0,
     count: int | None = None,
-) -> list[Row]:
+) -> list[Result]:
     """The rows of so many measurements, or all, made now or as they are kept."""
     config = EvaluationConfig(names or (VANILLA, OTHER), protocol, Split.TEST, images, seed)
     evaluation = Evaluation(config, load_images=sample, root=root)
@@ -199,16 +193,16 @@ def measure_section(app: AppTest) -> AppTest:
     return app.run()
 
 
-def headline(row: Row) -> bool:
+def headline(row: Result) -> bool:
     """The attack is on the model itself, or all there are on the mixture together, or none."""
-    victim = row.figure.parameters.get("victim", "worst")
-    return victim == "worst" or row.figure.model.startswith("member-")
+    victim = row.parameters.get("victim", "worst")
+    return victim == "worst" or row.model.startswith("member-")
 
 
-def standing(rows: list[Row], name: str, attack: str) -> Standing:
+def standing(rows: list[Result], name: str, attack: str) -> Standing:
     """From rows of one protocol in which no attack has two settings."""
-    mine = [row.figure for row in rows if row.checkpoint == name]
-    own = [row.figure for row in rows if row.checkpoint == name and headline(row)]
+    mine = [row for row in rows if row.checkpoint == name]
+    own = [row for row in rows if row.checkpoint == name and headline(row)]
     clean, robust = (
         {figure.model: figure for figure in own if figure.attack == which}
         for which in ("clean", attack)
@@ -376,7 +370,7 @@ def test_other_images(measured: Path) -> None:
     assert [text.split(":")[0] for text in sentences(app)] == ["Mixing alone"]
     assert f"not measured yet on 30 test images for **{OTHER}**." in text_of(app)
     due = [row for row in made(measured, Protocol.STANDARD, VANILLA, images=30) if headline(row)]
-    own = [row for row in due if not row.figure.model.startswith("member-")]
+    own = [row for row in due if not row.model.startswith("member-")]
     assert table(app).equals(result_frame(own))
 
 
@@ -395,7 +389,7 @@ def test_the_table_is_the_librarys(measured: Path) -> None:
     app = open_page()
     rows = made(measured, Protocol.STANDARD)
     own = [row for row in rows if headline(row)]
-    mixtures = [row for row in own if not row.figure.model.startswith("member-")]
+    mixtures = [row for row in own if not row.model.startswith("member-")]
     assert table(app).equals(result_frame(mixtures))
     assert f"{len(mixtures)} figures on 20 test images." in text_of(app)
     app.pills(key="table-models").set_value(["mixtures", "submodels"]).run()
@@ -417,7 +411,7 @@ def test_other_protocols_can_be_put_in_the_table(measured: Path) -> None:
         for name in (VANILLA, OTHER)
         for protocol in (Protocol.SANITY, Protocol.CURVE)
         for row in made(measured, protocol, name)
-        if headline(row) and not row.figure.model.startswith("member-")
+        if headline(row) and not row.model.startswith("member-")
     ]
     found, due = table(app), result_frame(rows)
     order = [*found.columns]

@@ -16,21 +16,15 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from dverge import checkpoints
-from dverge.charts import result_frame
+from dverge.charts.tables import result_frame
 from dverge.data import Split
-from dverge.evaluation import (
-    Accuracy,
-    Evaluation,
-    EvaluationConfig,
-    Protocol,
-    Row,
-    Standing,
-    all_results,
-    attack_title,
-    claims,
-    headlines,
-)
+from dverge.evaluation.comparison import Standing, claims
+from dverge.evaluation.evaluation import Evaluation
+from dverge.evaluation.naming import attack_title
+from dverge.evaluation.protocols import EvaluationConfig, Protocol
+from dverge.evaluation.store import all_results
 from dverge.models import Ensemble
+from dverge.results import Result, headlines
 from tests.pages.conftest import ROOT, choose_option, serve, settle
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
@@ -61,7 +55,7 @@ def two_checkpoints(folder: Path) -> Path:
 
 def made(
     root: Path, protocol: Protocol, images: int, *names: str, count: int | None = None
-) -> list[Row]:
+) -> list[Result]:
     """The rows of so many measurements, or all, made by the library or kept already."""
     config = EvaluationConfig(names or (VANILLA, OTHER), protocol, Split.TEST, images)
     evaluation = Evaluation(config, root=root)
@@ -71,8 +65,8 @@ def made(
     return rows
 
 
-def untimed(rows: list[Row]) -> list[tuple[str, Accuracy]]:
-    return [(row.checkpoint, replace(row.figure, seconds=0.0)) for row in rows]
+def untimed(rows: list[Result]) -> list[tuple[str, Result]]:
+    return [(row.checkpoint, replace(row, seconds=0.0)) for row in rows]
 
 
 def summary(page: Page) -> Locator:
@@ -158,8 +152,8 @@ def test_measure_pause_resume_and_read_the_figures(tmp_path: Path, page: Page) -
     assert said == [text.replace("**", "") for text in due]
 
 
-def standing(rows: list[Row], name: str) -> Standing:
-    mine = [row.figure for row in rows if row.checkpoint == name]
+def standing(rows: list[Result], name: str) -> Standing:
+    mine = [row for row in rows if row.checkpoint == name]
     under = [f for f in mine if attack_title(f.attack, f.parameters) == ATTACK]
     return Standing(
         name,
@@ -175,7 +169,7 @@ def finished(root: Path) -> list[float]:
     return [
         figure.seconds
         for each in kept
-        if each.subject.protocol is Protocol.CURVE
+        if each.protocol is Protocol.CURVE
         for figure in each.rows
         if figure.parameters.get("victim") == "worst" and figure.model == "mixture"
     ]
@@ -246,8 +240,7 @@ def test_the_downloads_hold_the_figures_shown(folder: Path, address: str, page: 
     shown = [
         row
         for row in rows
-        if not row.figure.model.startswith("member-")
-        and row.figure.parameters.get("victim", "worst") == "worst"
+        if not row.model.startswith("member-") and row.parameters.get("victim", "worst") == "worst"
     ]
     count = page.get_by_text(f"{len(shown)} figures on 20 test images.")
     expect(count).to_be_visible(timeout=PATIENCE)

@@ -9,10 +9,10 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dverge import checkpoints
-from dverge.evaluation import MIXTURE_NAME
-from dverge.evaluation.tour import SHOWN, read_tour
-from pages.widgets.robustness_view import FIRST_ATTACK, standing_of, usual_images
-from pages.widgets.tour_steps import STEPS
+from dverge.exploration.tour import SHOWN, read_tour
+from dverge.results import MIXTURE_NAME
+from pages.widgets.robustness.view import FIRST_ATTACK, standing_of, usual_images
+from pages.widgets.tour.steps import STEPS
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,8 +10,8 @@ from streamlit.testing.v1 import AppTest
 from dverge import checkpoints
 from dverge.data import full_data_available
 from dverge.training import PRESETS, Method
-from pages.widgets.run_table import distinct, setting_differences
-from pages.widgets.training_settings import title_of, words_of
+from pages.widgets.train.run_table import distinct, setting_differences
+from pages.widgets.train.training_settings import title_of, words_of
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = [info.name for info in checkpoints.list_all(ROOT / "checkpoints")[0]]

@@ -11,12 +11,10 @@ import torch
 from dverge import checkpoints
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import Split
-from dverge.evaluation import EvaluationConfig, Protocol, Subject
-from dverge.evaluation.accuracy import accuracy_of
-from dverge.evaluation.protocols import PLANS
-from dverge.evaluation.store import Finished, add_finished
+from dverge.evaluation.protocols import PLANS, EvaluationConfig, Protocol
 from dverge.models import Ensemble, seeded_conv
 from dverge.reproduction.trained import SETTINGS
+from dverge.results import result_of
 from dverge.training import PRESETS, Method, StartedConfig
 
 N = 1000
@@ -55,7 +53,7 @@ def trained(
     results = []
     if clean is not None:
         right = torch.arange(10_000) < clean
-        results = [accuracy_of(right.double(), "mixture", "clean", Split.TEST).to_dict()]
+        results = [result_of(right.double(), "mixture", "clean", Split.TEST).to_dict()]
     return checkpoints.save(
         name,
         ensemble,
@@ -118,7 +116,7 @@ def _row(
 ) -> Any:
     bits = torch.arange(n) < right
     named = {"victim": victim} if victim else {}
-    return accuracy_of(bits, model, attack, split, parameters=parameters | named)
+    return result_of(bits, model, attack, split, parameters=parameters | named)
 
 
 def epochs_of(

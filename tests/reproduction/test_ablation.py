@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from dverge import checkpoints
-from dverge.charts import ablation_frame
+from dverge.charts.reproduction import ablation_frame
 from dverge.data import ImageSet, Split, load
-from dverge.evaluation import wilson_interval
 from dverge.models import Ensemble, seeded_conv
 from dverge.reproduction import ablation
 from dverge.reproduction.ablation import (
@@ -22,6 +21,7 @@ from dverge.reproduction.ablation import (
     config_of,
     read_ablation,
 )
+from dverge.results import wilson_interval
 from dverge.training import PRESETS, Method
 
 START_FIELDS = {"start", "start_digest"}

@@ -10,8 +10,9 @@ import pytest
 
 from dverge import checkpoints
 from dverge.errors import CheckpointError
-from dverge.reproduction import FigureAgain, Judgement, reproduce_figures
+from dverge.reproduction.figures import FigureAgain, reproduce_figures
 from dverge.reproduction.learning import LearningCurve
+from dverge.reproduction.statements import Judgement
 from tests.reproduction.report_shelf import epochs_of, trained
 
 ROOT = Path(__file__).parents[2]

@@ -8,9 +8,17 @@ import pytest
 
 from dverge import checkpoints
 from dverge.checkpoints import CheckpointInfo
-from dverge.evaluation import Protocol, wilson_interval
-from dverge.reproduction import REPORT_TABLES, Line, Reproduction, Spread, TableAgain, reproduce
-from dverge.reproduction.reproduction import pairs
+from dverge.evaluation.protocols import Protocol
+from dverge.reproduction.reproduction import (
+    Line,
+    Reproduction,
+    Spread,
+    TableAgain,
+    pairs,
+    reproduce,
+)
+from dverge.reproduction.tables import REPORT_TABLES
+from dverge.results import wilson_interval
 from tests.reproduction.report_shelf import COLUMNS, Counts, measure, trained
 
 ROOT = Path(__file__).parents[2]

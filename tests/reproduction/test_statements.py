@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from dverge.data import Split
-from dverge.evaluation import Difference, Protocol, Row, Subject, difference
-from dverge.evaluation.accuracy import accuracy_of
-from dverge.reproduction import Finding, Judgement, Outcome, Statement, source_of
+from dverge.evaluation.comparison import Difference, difference
+from dverge.evaluation.protocols import Protocol
 from dverge.reproduction.checks import (
     Check,
     agreed,
@@ -22,7 +21,16 @@ from dverge.reproduction.checks import (
     stable,
     ten_more,
 )
-from dverge.reproduction.statements import compare, finding
+from dverge.reproduction.statements import (
+    Finding,
+    Judgement,
+    Outcome,
+    Statement,
+    compare,
+    finding,
+    source_of,
+)
+from dverge.results import Result, result_of
 
 
 @pytest.mark.parametrize(
@@ -122,10 +130,10 @@ def row(
     attack: str = "pgd-linf",
     name: str = "one",
     **parameters: object,
-) -> Row:
+) -> Result:
     split = Split.VALIDATION if protocol is Protocol.REPORT else Split.TEST
     about = {"eps": 0.03, "steps": 50} | parameters if attack != "clean" else parameters
-    figure = accuracy_of(torch.arange(n) < right, model, attack, split, parameters=about)
+    figure = result_of(torch.arange(n) < right, model, attack, split, parameters=about)
     return Row(name, Subject("w", protocol, 1, split, n, "d", 0), "cpu", figure)
 
 
@@ -134,8 +142,7 @@ def test_one_pair_in_words() -> None:
     found = finding(Protocol.STANDARD, [compare("pgd-linf", [(a, b)])], more)
     assert found.judgement is Judgement.HOLDS
     assert found.words == (
-        f"PGD L∞ 0.03, 50 steps: 30.0 % against 20.0 %, {difference(a.figure, b.figure)}; "
-        "on 1,000 test images."
+        f"PGD L∞ 0.03, 50 steps: 30.0 % against 20.0 %, {difference(a, b)}; on 1,000 test images."
     )
     assert found.rows == (a, b)
     assert [source_of(each) for each in found.rows] == [
@@ -177,7 +184,7 @@ def test_means_over_draws_are_compared_image_by_image() -> None:
     """Where ten draws say the opposite of all the images."""
     about = {"draws": 10, "draw_size": 256, "seed": 0}
     drawn = [
-        accuracy_of(
+        result_of(
             torch.arange(1000) < right,
             "mixture",
             "clean",

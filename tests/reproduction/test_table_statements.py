@@ -10,9 +10,11 @@ import pytest
 
 from dverge import checkpoints
 from dverge.checkpoints import CheckpointInfo
-from dverge.evaluation import Protocol
+from dverge.evaluation.protocols import Protocol
 from dverge.evaluation.store import FOLDER
-from dverge.reproduction import Judgement, Outcome, Statement, report_statements, reproduce
+from dverge.reproduction.reproduction import reproduce
+from dverge.reproduction.statements import Judgement, Outcome, Statement
+from dverge.reproduction.table_statements import report_statements
 from dverge.training import PRESETS, Method
 from tests.reproduction.report_shelf import measure, trained
 

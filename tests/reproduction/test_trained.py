@@ -11,12 +11,12 @@ import pytest
 from dverge import checkpoints
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import Split
-from dverge.evaluation import Images, Protocol, all_results
+from dverge.evaluation.protocols import Protocol
+from dverge.evaluation.store import Images, all_results
 from dverge.models import Ensemble, seeded_conv
-from dverge.reproduction import REPORT_TABLES, Trained, snapshot_epoch, trained_as
 from dverge.reproduction.reproduction import TUNED
-from dverge.reproduction.tables import RECIPES
-from dverge.reproduction.trained import most_measured
+from dverge.reproduction.tables import RECIPES, REPORT_TABLES
+from dverge.reproduction.trained import Trained, most_measured, snapshot_epoch, trained_as
 from dverge.training import PRESETS, Method
 from tests.reproduction.report_shelf import measure, trained
 
@@ -123,7 +123,7 @@ def test_figures_are_those_at_the_columns_settings() -> None:
     """Of the shipped file, which holds other budgets and steps, too."""
     info = checkpoints.read(ROOT / "checkpoints" / "dverge-3xconv-s0")
     kept = all_results(info)
-    (standard,) = [each for each in kept if each.subject.protocol is Protocol.STANDARD]
+    (standard,) = [each for each in kept if each.protocol is Protocol.STANDARD]
     on = {Protocol.STANDARD: Images(Split.TEST, standard.subject.n, standard.subject.data)}
     found = Trained.of(info, kept, on)
     for column, eps, steps in (("fgsm", 0.03, 1), ("pgd-linf", 0.03, 50), ("pgd-l2", 0.5, 50)):
@@ -156,8 +156,8 @@ def test_of_several_seeds_the_fullest_and_of_other_images_none(
         measure(info, Protocol.REPORT, counts | more, seed=seed)
     measure(info, Protocol.STANDARD, {"fgsm": (9, 9, 9, 9)}, data="bb" * 32)
     found = Trained.of(info, all_results(info), ON)
-    assert {row.subject.seed for row in found.figures.values()} == {fullest}
-    fgsm = {key[1]: row.figure.accuracy for key, row in found.figures.items() if key[2] == "fgsm"}
+    assert {row.seed for row in found.figures.values()} == {fullest}
+    fgsm = {key[1]: row.accuracy for key, row in found.figures.items() if key[2] == "fgsm"}
     due = {"member-1": 0.1, "member-2": 0.2, "member-3": 0.3, "mixture": 0.4 + 0.1 * fullest}
     assert fgsm == pytest.approx(due)
 
@@ -167,7 +167,7 @@ def test_of_seeds_that_are_equally_full_the_first(tmp_path: Path) -> None:
     for seed in (3, 2, 5, 4):
         measure(info, Protocol.REPORT, {"fgsm": (1, 2, 3, seed)}, seed=seed)
     found = Trained.of(info, all_results(info), ON)
-    assert {row.subject.seed for row in found.figures.values()} == {2}
+    assert {row.seed for row in found.figures.values()} == {2}
 
 
 def test_the_images_that_most_were_measured_on(tmp_path: Path) -> None:

@@ -14,10 +14,11 @@ from dverge.attacks import fgsm
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import ImageSet, Split, load
 from dverge.errors import CheckpointError, DataError
-from dverge.evaluation import PLANS, Evaluation, EvaluationConfig, Protocol
+from dverge.evaluation.evaluation import Evaluation
 from dverge.evaluation.measurements import Clean, Gradient, Measurement
+from dverge.evaluation.protocols import PLANS, EvaluationConfig, Protocol
 from dverge.models import Ensemble, seeded_conv
-from dverge.reproduction import Verification, verify
+from dverge.reproduction.verification import Verification, verify
 
 IMAGES = 40
 

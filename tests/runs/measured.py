@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from dverge import checkpoints
-from dverge.evaluation import Evaluation, EvaluationConfig, Protocol, Row
+from dverge.evaluation.evaluation import Evaluation
+from dverge.evaluation.protocols import EvaluationConfig, Protocol
 from dverge.models import Ensemble, seeded_conv
+from dverge.results import Result
 from dverge.runs import RunManager, RunState, Status
 from tests.runs.small import LONG, Gate, load_images
 
@@ -38,7 +40,7 @@ def gated_evaluation(gate: Gate, pieces: list[None]) -> type[Evaluation]:
     """
 
     class Gated(Evaluation):
-        def run(self) -> Iterator[list[Row] | None]:
+        def run(self) -> Iterator[list[Result] | None]:
             for number, rows in enumerate(super().run(), 1):
                 if rows is None:
                     pieces.append(None)

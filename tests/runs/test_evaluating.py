@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dverge.data import Split
-from dverge.evaluation import EvaluationConfig
+from dverge.evaluation.protocols import EvaluationConfig
 from dverge.runs import (
     EVALUATION,
     RunFolder,

@@ -14,7 +14,7 @@ from dverge import checkpoints
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import Split
 from dverge.errors import ConfigError, RunError
-from dverge.evaluation import clean_accuracy
+from dverge.evaluation.predictions import clean_accuracy
 from dverge.runs import RunFolder, RunManager, RunState, Status
 from tests.runs.small import (
     ALL,

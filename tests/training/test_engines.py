@@ -14,7 +14,8 @@ from torch import Tensor
 
 from dverge.attacks import AttackConfig, Norm
 from dverge.data import ImageSet, Stream
-from dverge.models import LAYERS, Conv, kernels, seeded_conv
+from dverge.models import LAYERS, Conv, seeded_conv
+from dverge.models.kernels import passes as kernels
 from dverge.training import (
     AdvtConfig,
     Attacked,

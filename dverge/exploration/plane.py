@@ -1,0 +1,153 @@
+"""A plane through one image: the direction of an attack and a random one orthogonal to it.
+
+At the coordinates a and b is the image
+
+    x(a, b) = clip(x0 + a·u + b·v, 0, 1)
+
+Points outside the pixel box are clipped to it before a model is asked about them. u and v have
+length one in the attack's own norm, so a and b are in the unit of eps: for L-inf the largest change
+of a pixel value, for L2 the Euclidean length. For L-inf, v comes from random signs, for L2 from
+Gaussian noise: each the kind of step that uses up its norm's ball.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dverge.attacks import MIXTURE, AttackConfig, Norm, Victim, attack
+from dverge.errors import ConfigError, require
+from dverge.exploration.examine import aim_of
+from dverge.models import IMAGE_SHAPE, Ensemble
+from dverge.seeds import derive_seed
+
+EDGE = 1 + 1e-6  # of eps; a point on the ball's edge is in the ball, whatever the rounding
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """A plane through an image, spanned by an attack's direction and a random one.
+
+    Attributes:
+        origin: 1×3×32×32 in [0, 1], the clean image, at (0, 0).
+        u: of the same shape, along the attack; of length one in the attack's norm.
+        v: likewise, random and orthogonal to u in L2.
+        path: (steps+1)×2 float64 on the CPU, the attack's iterates projected on the plane. It ends
+            at (the perturbation's length, 0), and begins at (0, 0) unless the start was random.
+        config, victim: the attack.
+        seed: of v.
+        target: the class a targeted attack aims at, else None.
+    """
+
+    origin: Tensor
+    u: Tensor
+    v: Tensor
+    path: Tensor
+    config: AttackConfig
+    victim: Victim
+    seed: int
+    target: int | None = None
+
+    def images(self, a: Tensor, b: Tensor) -> Tensor:
+        """The images at N coordinates, N×3×32×32, clipped to [0, 1]."""
+        moved = torch.addmm(self.origin.flatten(1), *self._factors(a, b))
+        return moved.clamp_(0, 1).view(-1, *IMAGE_SHAPE)
+
+    def distance(self, a: Tensor, b: Tensor) -> Tensor:
+        """How far N coordinates are from the clean image in the attack's norm, before clipping."""
+        coordinates, axes = self._factors(a, b)
+        return _length(coordinates @ axes, self.config.norm)
+
+    def within(self, a: Tensor, b: Tensor) -> Tensor:
+        """N booleans on the CPU: the coordinates in the eps ball, before clipping.
+
+        As u and v are orthogonal, ‖a·u + b·v‖₂² = a²‖u‖₂² + b²‖v‖₂²; and ‖x‖∞ ≥ ‖x‖₂ / √n for n
+        values, which leaves few points whose values have to be looked at.
+        """
+        eps = self.config.eps * EDGE
+        along, across = (each.double().norm().item() for each in (self.u, self.v))
+        length = torch.hypot(a.double() * along, b.double() * across).cpu()
+        if self.config.norm is Norm.L2:
+            return length <= eps
+        near = length <= eps * EDGE * math.sqrt(self.u.numel())
+        near[near.clone()] = self.distance(a[near], b[near]).cpu() <= eps
+        return near
+
+    def outline(self, corners: int = 360) -> Tensor:
+        """The edge of the eps ball on the plane, (corners+1)×2 float64 on the CPU, closed.
+
+        In the direction (cos t, sin t) it is at eps / ‖u cos t + v sin t‖. For L2 that is a circle;
+        for L-inf, where u and v change nearly every pixel by one, nearly a square on its corner.
+        """
+        angle = torch.linspace(0, 2 * math.pi, corners + 1, dtype=torch.float64)
+        a, b = angle.cos(), angle.sin()
+        reach = self.config.eps / self.distance(a, b).double().cpu()
+        return torch.stack([reach * a, reach * b], 1)
+
+    def _factors(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        """N×2 coordinates and 2×3072 axes, whose product is how the N images are moved."""
+        return torch.stack([a, b], 1).to(self.u), torch.cat([self.u, self.v]).flatten(1)
+
+
+def attack_plane(
+    ensemble: Ensemble,
+    image: Tensor,
+    label: int,
+    config: AttackConfig,
+    victim: Victim = MIXTURE,
+    target: int | None = None,
+    *,
+    seed: int = 0,
+) -> Plane:
+    """The plane through an image and where an attack on an ensemble takes it.
+
+    Args:
+        ensemble: the members attacked; left as they are.
+        image: 1×3×32×32 in [0, 1].
+        label: its true class, 0–9.
+        config: the attack.
+        victim: what its gradient is taken of.
+        target: class to reach; needed if config.targeted, and only then.
+        seed: of the random direction; drawn on the CPU, so the same on every device.
+
+    Raises:
+        ConfigError: several images, a class or the victim does not exist, target does not go with
+            the config, or the attack leaves the image as it is, so that it has no direction.
+    """
+    require(len(image) == 1, "the number of images", len(image), "1")
+    aim = image.new_tensor([aim_of(label, config, target)]).long()
+    result = attack(ensemble, image, aim, config, victim, record=True)
+    assert result.trace is not None
+    delta = (result.images - image).double()
+    length = _length(delta, config.norm)
+    if not length.item():
+        raise ConfigError(
+            f"the attack (eps {config.eps:g}) leaves the image as it is, so it has no direction to "
+            "span a plane with; take a larger eps or another attack."
+        )
+    u = delta / length
+    v = _random_orthogonal(u, config.norm, seed)
+    course = (result.trace.images[:, 0] - image).double().flatten(1)
+    path = torch.stack([course @ each.flatten() / each.square().sum() for each in (u, v)], 1)
+    return Plane(image, u.to(image), v.to(image), path.cpu(), config, victim, seed, target)
+
+
+def _length(batch: Tensor, norm: Norm) -> Tensor:
+    """N lengths of N×3×32×32 or N×3072 in a norm."""
+    flat = batch.flatten(1)
+    return flat.abs().amax(1) if norm is Norm.LINF else flat.norm(dim=1)
+
+
+def _random_orthogonal(u: Tensor, norm: Norm, seed: int) -> Tensor:
+    """A random direction orthogonal to u in L2, of length one in the norm, float64.
+
+    Its noise is its own, whatever the seed of a random start.
+    """
+    generator = torch.Generator().manual_seed(derive_seed(seed, "plane"))
+    noise = torch.randn(u.shape, generator=generator, dtype=torch.float64).to(u)
+    noise = noise.sign() if norm is Norm.LINF else noise
+    v = noise - (noise * u).sum() / u.square().sum() * u
+    return v / _length(v, norm)

@@ -1,0 +1,169 @@
+"""Tabs about pairs of models: transfer of attacks, and the diversity of vulnerabilities (Eq. 2)."""
+
+from __future__ import annotations
+
+import streamlit as st
+import torch
+
+from dverge.attacks import Norm, pgd
+from dverge.charts.matrices import matrix_chart, matrix_frame
+from dverge.checkpoints import CheckpointInfo
+from dverge.data import Split, load
+from dverge.evaluation.diversity import Diversity, diversity, draw_pairs
+from dverge.evaluation.naming import eps_title, model_title
+from dverge.evaluation.transfer import Transfer, transfer
+from dverge.models import LAYERS
+from pages.widgets.robustness.view import View
+from pages.widgets.shared.cards import is_dark, show_heading
+from pages.widgets.shared.messages import errors_as_messages
+from pages.widgets.shared.resources import load_fast
+
+TRANSFER_EPS = (0.005, 0.01, 0.015, 0.02, 0.03, 8 / 255, 16 / 255)
+STEPS = 10
+IMAGES = 500
+PAIRS = 256
+LAYER_CHOICES = ("all layers", *(f"layer {i}" for i in range(1, LAYERS + 1)))
+LOSS, OVERLAP = "Eq. 2", "Shared features"
+
+
+def show_transfer(view: View) -> None:
+    """How far an attack on one model fools the others, within ensembles and across two."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        eps = st.select_slider(
+            "eps (L∞)",
+            TRANSFER_EPS,
+            0.02,
+            format_func=eps_title,
+            key="transfer-eps",
+            width=360,
+            help="The budget of the attack that is passed on: PGD with 10 steps.",
+        )
+        across = st.selectbox(
+            "Attacker's own ensemble",
+            ["the same", *(info.name for info in view.infos)],
+            key="transfer-source",
+            width=320,
+            help="The same: attacks are crafted on the ensemble itself. Another: on a surrogate, "
+            "as by an attacker who cannot look inside the target.",
+        )
+    surrogate = next((info for info in view.infos if info.name == across), None)
+    with st.grid(2, min_column_width=420):
+        for info in view.infos:
+            with st.container(border=True), errors_as_messages():
+                _show_transfer(surrogate or info, info, eps)
+    st.caption(
+        f"Per cent of images on which an attack crafted on the row's model (PGD L∞, {STEPS} steps, "
+        "random start, seed 0) fools the column's, among the images that all models of both "
+        f"get right before it, of {IMAGES} test images, 50 of each class. Lower is better for the "
+        "defence. The diagonal of one ensemble is the attack on the model itself."
+    )
+
+
+def _show_transfer(source: CheckpointInfo, target: CheckpointInfo, eps: float) -> None:
+    show_heading(target)
+    result = _transfer(source.digest, target.digest, eps, source, target)
+    if not result.n:
+        st.info("There is no image that all models get right.")
+        return
+    ends = torch.tensor(
+        [
+            [result.interval(i, j) for j in range(len(result.columns))]
+            for i in range(len(result.rows))
+        ]
+    )
+    rows, columns = (list(map(model_title, names)) for names in (result.rows, result.columns))
+    frame = matrix_frame(result.rate(), rows, columns, ends[..., 0], ends[..., 1])
+    st.altair_chart(
+        matrix_chart(frame, "Crafted on", "Fools", "Fooled (%)", (0, 100), dark=is_dark()),
+        key=f"transfer-{target.name}",
+        alt=f"Transfer of attacks on {source.name} to {target.name}",
+    )
+    if source is target and len(rows) > 2:
+        share = result.between_members()
+        words = f"Between its submodels, {share:.0f} % of the attacks carry over."
+    else:
+        words = f"Crafted on {source.name}."
+    st.caption(f"{words} n = {result.n} images.")
+
+
+@st.cache_data(max_entries=64, show_spinner="Attacking")
+def _transfer(
+    source: str, target: str, eps: float, _source: CheckpointInfo, _target: CheckpointInfo
+) -> Transfer:
+    first = load_fast(_source)
+    second = first if source == target else load_fast(_target)
+    images = load(Split.SAMPLE).balanced(IMAGES)
+    return transfer(first, second, images, pgd(Norm.LINF, eps, steps=STEPS))
+
+
+def show_diversity(view: View) -> None:
+    """Eq. 2 between members, and how far they share distilled features."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        what = st.segmented_control(
+            "Quantity",
+            [LOSS, OVERLAP],
+            default=LOSS,
+            required=True,
+            key="diversity-what",
+            label_visibility="collapsed",
+        )
+        layer = st.selectbox(
+            "Layer",
+            LAYER_CHOICES,
+            key="diversity-layer",
+            label_visibility="collapsed",
+            width=160,
+            help="Whose features are distilled.",
+        )
+    number = LAYER_CHOICES.index(layer) or None
+    with st.grid(2, min_column_width=420):
+        for info in view.infos:
+            with st.container(border=True), errors_as_messages():
+                show_heading(info)
+                _show_diversity(info, what, number)
+    if what == LOSS:
+        st.caption(
+            "The vulnerability diversity metric d of Eq. 2, in nats: the loss, towards the "
+            "target's class, of one submodel on features distilled from the other. Higher means "
+            "more diverse. The diagonal is a submodel's loss on its own. It also grows when "
+            "submodels just become surer of themselves, as they do in any longer training, so look "
+            "at the shared features, too."
+        )
+    else:
+        st.caption(
+            "Per cent of the features distilled from the row's submodel that the column's takes "
+            "for the target, too. Off the diagonal, lower means that weaknesses are shared less."
+        )
+    st.caption(
+        f"{PAIRS} pairs of test images of two classes (seed 0), {layer}; distilled within eps 0.07 "
+        "by 10 steps of 0.007."
+    )
+
+
+def _show_diversity(info: CheckpointInfo, what: str, layer: int | None) -> None:
+    result = _diversity(info.digest, info)
+    names = [f"submodel {i + 1}" for i in range(len(info.card.members))]
+    if what == LOSS:
+        values, (low, high) = result.matrix(layer), result.interval(layer)
+        form = ("Submodel", "Submodel", "d (nats)", (0.0, 12.0), 1)
+    else:
+        values = result.overlap(layer)
+        half = 196 * (values / 100 * (1 - values / 100) / result.n).sqrt()
+        low, high = (values - half).clamp_min(0), (values + half).clamp_max(100)
+        form = ("Distilled from", "Seen by", "Sees the target (%)", (0.0, 100.0), 0)
+    frame = matrix_frame(values, names, names, low, high)
+    st.altair_chart(
+        matrix_chart(frame, *form, dark=is_dark()),
+        key=f"diversity-{info.name}",
+        alt=f"{what} between the submodels of {info.name}",
+    )
+    others = ~torch.eye(len(names), dtype=torch.bool)
+    if len(names) > 1:
+        mean = values[others].mean().item()
+        unit = "nats" if what == LOSS else "%"
+        st.caption(f"Mean between different submodels: {mean:.2f} {unit}.")
+
+
+@st.cache_data(max_entries=32, show_spinner="Distilling features")
+def _diversity(digest: str, _info: CheckpointInfo) -> Diversity:
+    return diversity(load_fast(_info), draw_pairs(load(Split.SAMPLE), PAIRS, seed=0))

@@ -1,0 +1,166 @@
+"""What the Robustness page shows: which ensembles, on which images, under which attack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import streamlit as st
+
+from dverge.charts.style import METHOD_COLOURS
+from dverge.checkpoints import CheckpointInfo
+from dverge.data import Split, full_data_available, load
+from dverge.evaluation.comparison import Standing
+from dverge.evaluation.naming import attack_title
+from dverge.evaluation.protocols import Protocol
+from dverge.evaluation.store import Images, results_under, shared_images
+from dverge.reproduction.trained import snapshot_epoch
+from dverge.results import MIXTURE_NAME, Result, headlines
+from pages.widgets.shared.ensemble_choice import place_by_name
+from pages.widgets.shared.resources import colour_of, evaluations, results_of
+
+MOST_COMPARED = 6
+SUMMARY_PROTOCOLS = (Protocol.STANDARD, Protocol.AUTOATTACK)
+FIRST_ATTACK = "PGD L∞ 8/255, 50 steps"
+USUAL = 1000  # images
+ASKED_FOR = "images-just-asked-for"
+
+
+@dataclass(frozen=True)
+class View:
+    """The choice: ensembles with the baseline first, images, and the summary's attack."""
+
+    infos: tuple[CheckpointInfo, ...]
+    baseline: CheckpointInfo | None
+    images: Images
+    attack: str
+
+    @property
+    def colours(self) -> dict[str, str]:
+        return {info.name: colour_of(info) for info in self.infos}
+
+    def standings(self) -> list[Standing]:
+        """Where the ensembles stand that have been measured, the baseline first."""
+        found = (standing_of(info, self.images, self.attack) for info in self.infos)
+        return [standing for standing in found if standing is not None]
+
+
+def choose_view(available: list[CheckpointInfo]) -> View:
+    """Draw the page's choices and return them."""
+    by_name = {info.name: info for info in sorted(available, key=_place)}
+    first = [info.name for info in by_name.values() if _of_the_first_seed(info, available)]
+    measured = [name for name in first if _is_measured(by_name[name])]
+    names = st.multiselect(
+        "Ensembles",
+        list(by_name),
+        default=(measured or first)[:MOST_COMPARED],
+        max_selections=MOST_COMPARED,
+        key="robust-ensembles",
+        bind="query-params",
+        help="What to compare. The mixture of vanilla submodels is always there: an ensemble "
+        "gains by itself, and that is the fair baseline.",
+    )
+    baseline = next((info for info in by_name.values() if info.card.method == "vanilla"), None)
+    chosen = [by_name[name] for name in names]
+    if baseline is not None:
+        chosen = [baseline, *(info for info in chosen if info != baseline)]
+    images = _choose_images(chosen)
+    return View(tuple(chosen), baseline, images, _choose_attack(chosen, images))
+
+
+def _of_the_first_seed(info: CheckpointInfo, available: list[CheckpointInfo]) -> bool:
+    """Whether it is no snapshot, and of the lowest seed that its method has here, if of any."""
+    seeds = [each.card.seed for each in available if each.card.method == info.card.method]
+    lowest = min((seed for seed in seeds if seed is not None), default=None)
+    return snapshot_epoch(info.name) is None and info.card.seed in (None, lowest)
+
+
+def _is_measured(info: CheckpointInfo) -> bool:
+    return any(each.protocol in SUMMARY_PROTOCOLS for each in results_of(info))
+
+
+def _place(info: CheckpointInfo) -> tuple[int, tuple[bool, str]]:
+    """Where an ensemble stands in lists: by method as one builds on another, then by name."""
+    methods = list(METHOD_COLOURS)
+    method = info.card.method
+    return methods.index(method) if method in methods else len(methods), place_by_name(info)
+
+
+def rows_on(info: CheckpointInfo, images: Images, protocols: Iterable[Protocol]) -> list[Result]:
+    """An ensemble's rows on these images under some protocols, each of the seed with most."""
+    kept = results_of(info)
+    return [row for protocol in protocols for row in results_under(kept, protocol, images)]
+
+
+def standing_of(info: CheckpointInfo, images: Images, attack: str) -> Standing | None:
+    """An ensemble's models before and under an attack; None where that was not measured."""
+    rows = rows_on(info, images, SUMMARY_PROTOCOLS)
+    own = headlines(rows)
+    clean = {figure.model: figure for figure in own if figure.attack == "clean"}
+    robust = {figure.model: figure for figure in own if title_of(figure) == attack}
+    mixture = {
+        figure.parameters["victim"]: figure
+        for figure in rows
+        if figure.model == MIXTURE_NAME and title_of(figure) == attack
+    }
+    return Standing(info.name, clean, robust, mixture) if clean and robust else None
+
+
+def title_of(figure: Result) -> str:
+    """The attack behind a figure."""
+    return attack_title(figure.attack, figure.parameters)
+
+
+def usual_images() -> Images:
+    """A thousand test images, which are bundled."""
+    return Images(Split.TEST, USUAL, load(Split.SAMPLE).digest)
+
+
+def measured_images(infos: Iterable[CheckpointInfo], *protocols: Protocol) -> list[Images]:
+    """The sets of images that protocols were measured on; those that most share come first."""
+    return shared_images(map(results_of, infos), *protocols)
+
+
+def show_images(choice: Images) -> None:
+    """Turn the page to these images; to be called before it is drawn."""
+    st.session_state[ASKED_FOR] = choice
+    st.session_state["robust-images"] = choice.title
+
+
+def _choose_images(infos: list[CheckpointInfo]) -> Images:
+    options = {each.title: each for each in measured_images(infos, *SUMMARY_PROTOCOLS)}
+    usual = usual_images()
+    options.setdefault(usual.title, usual)
+    if (asked_for := st.session_state.get(ASKED_FOR)) is not None:
+        options.setdefault(asked_for.title, asked_for)
+    if full_data_available():
+        whole = Images.of(load(Split.TEST))
+        options.setdefault(whole.title, whole)
+    title = st.selectbox(
+        "Images",
+        list(options),
+        key="robust-images",
+        bind="query-params",
+        help="All figures side by side are of the same images. A thousand are balanced over the "
+        "classes and bundled with the app.",
+    )
+    return options[title]
+
+
+def _choose_attack(infos: list[CheckpointInfo], images: Images) -> str:
+    rows = [row for info in infos for row in rows_on(info, images, SUMMARY_PROTOCOLS)]
+    titles = list(dict.fromkeys(title_of(row) for row in rows if row.attack != "clean"))
+    there = FIRST_ATTACK in titles
+    # While it is still to be measured, what is shown in its place is not to stick.
+    states = [view.status.state for view in evaluations()]
+    sticks = there or not any(state.active or state.resumable for state in states)
+    return st.selectbox(
+        "Attack",
+        titles or [FIRST_ATTACK],
+        index=titles.index(FIRST_ATTACK) if there else 0,
+        key="robust-attack" if sticks else None,
+        bind="query-params" if sticks else None,
+        disabled=not titles,
+        help="What the summary is about. The mixture's figure is the worst over attacks through "
+        "its mean probability, its mean logit, its mean loss and each submodel, image by image.",
+    )

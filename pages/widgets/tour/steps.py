@@ -1,0 +1,324 @@
+"""The tour's steps: one idea each, a picture computed now, and a figure measured before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+import streamlit as st
+
+from dverge.attacks import MIXTURE, Victim
+from dverge.charts.robustness import standing_chart, standing_frame
+from dverge.checkpoints import CheckpointInfo
+from dverge.data import CLASSES, ImageSet, Split, load
+from dverge.evaluation.diversity import Pairs
+from dverge.exploration.distilled import Distilled, distilled
+from dverge.exploration.examine import Examination, carried_over, model_names
+from dverge.exploration.noise import NoiseTest, noise_test
+from dverge.exploration.tour import ATTACK, DRAWS, LAYER, PAIRS, SEED, Tour
+from dverge.results import MIXTURE_NAME, Result
+from pages.widgets.distilled.view import feature_cells
+from pages.widgets.lab.tabs import answer_cells
+from pages.widgets.lab.view import outcome_of
+from pages.widgets.robustness.view import FIRST_ATTACK, standing_of, usual_images
+from pages.widgets.shared.attack_form import AttackChoice
+from pages.widgets.shared.cards import (
+    show_answers,
+    show_figures,
+    show_heading,
+    show_pictures,
+    show_verdict,
+)
+from pages.widgets.shared.image_choice import numbered_image
+from pages.widgets.shared.matrix import show_matrix
+from pages.widgets.shared.resources import colour_of, load_ensemble
+
+SCALE = 16 / 255
+LARGE = 300  # px
+
+
+@dataclass(frozen=True)
+class TourView:
+    """What the steps draw from: the choice and its three checkpoints."""
+
+    tour: Tour
+    vanilla: CheckpointInfo
+    diverse: CheckpointInfo
+    trained: CheckpointInfo
+
+    def outcome(self, info: CheckpointInfo, victim: Victim = MIXTURE) -> Examination:
+        """The attack on the tour's image."""
+        image = numbered_image(self.tour.image)
+        assert image is not None  # it is of the bundled sample
+        return outcome_of(info, image, AttackChoice(ATTACK, victim, None))
+
+    def robust(self, info: CheckpointInfo) -> tuple[Result, Result] | None:
+        """The mixture's accuracy before and under attack, of the kept evaluations."""
+        standing = standing_of(info, usual_images(), FIRST_ATTACK)
+        if standing is None:
+            return None
+        return standing.clean[MIXTURE_NAME], standing.robust[MIXTURE_NAME]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: its title, what draws it, and whether that is of the image under attack."""
+
+    title: str
+    show: Callable[[TourView], None]
+    about_the_image: bool = True
+
+
+def _lead(text: str) -> None:
+    st.html(f'<p class="dv-lead">{text}</p>')
+
+
+def _figures(*figures: tuple[str, str]) -> None:
+    """Large numbers, each with what it is of."""
+    body = "".join(
+        f"<div><b>{escape(value)}</b><span>{escape(what)}</span></div>" for value, what in figures
+    )
+    st.html(f'<div class="dv dv-figure">{body}</div>')
+
+
+def _per_cent(figure: Result) -> str:
+    return f"{figure.accuracy:.1f} %"
+
+
+def _interval(figure: Result) -> str:
+    return f"95 % interval {figure.ci_low:.1f} to {figure.ci_high:.1f}"
+
+
+def _of_many(figure: Result) -> str:
+    return f"of {figure.n:,} test images"
+
+
+def show_ensemble(view: TourView) -> None:
+    """Three networks agree."""
+    outcome = view.outcome(view.vanilla)
+    label = CLASSES[outcome.label]
+    _lead(
+        f"Three small networks look at this picture. All three say <b>{label}</b>, and so does "
+        "their <b>mixture</b>, the mean of their probabilities."
+    )
+    left, right = st.columns([2, 3], gap="large")
+    with left:
+        show_figures([(outcome.clean, "The picture", f"true class: {label}")], LARGE)
+    with right:
+        show_answers(outcome, view.vanilla, before_only=True)
+    if (figures := view.robust(view.vanilla)) is not None:
+        clean = figures[0]
+        what = f"{_of_many(clean)} the mixture gets right ({_interval(clean)})"
+        _figures((_per_cent(clean), what))
+
+
+def show_attack(view: TourView) -> None:
+    """A change too small to see fools all of them."""
+    outcome = view.outcome(view.vanilla)
+    says = CLASSES[int(outcome.after[-1].argmax())]
+    _lead(
+        "No pixel value changes by more than 8 of 255, hardly to be seen. Now the mixture says "
+        f"<b>{says}</b>, with {100 * float(outcome.after[-1].max()):.0f} % confidence. An "
+        "<b>adversarial attack</b> has followed its gradient, ten steps."
+    )
+    show_pictures(outcome, SCALE, LARGE)
+    if (figures := view.robust(view.vanilla)) is not None:
+        clean, robust = figures
+        _figures(
+            (_per_cent(clean), f"{_of_many(clean)} right without an attack"),
+            (_per_cent(robust), f"under {FIRST_ATTACK} ({_interval(robust)})"),
+        )
+
+
+def show_noise(view: TourView) -> None:
+    """It is not just noise."""
+    outcome = view.outcome(view.vanilla)
+    found = _noise(view.vanilla.digest, view.tour.image, view.vanilla, outcome)
+    attacked, noisy = (CLASSES[int(p[-1].argmax())] for p in (outcome.after, found.after))
+    _lead(
+        "Is any change enough? No: random noise of exactly the same size leaves the answer as it "
+        "is. The attack finds the few directions in which the networks are weak."
+    )
+    show_figures(
+        [
+            (outcome.adversarial, "Attacked", f"the mixture says: {attacked}"),
+            (found.image, "Random noise of the same size", f"the mixture says: {noisy}"),
+        ],
+        LARGE,
+    )
+    _figures(
+        (f"{found.fooled[-1]} of {found.draws}", "random perturbations fool the mixture"),
+        ("1 of 1", "attack does"),
+    )
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _noise(digest: str, image: int, _info: CheckpointInfo, _outcome: Examination) -> NoiseTest:
+    return noise_test(load_ensemble(_info), _outcome, DRAWS, SEED)
+
+
+def show_transfer(view: TourView) -> None:
+    """One attack fools all vanilla submodels, and only one of DVERGE's."""
+    _lead(
+        "Networks trained alike share weaknesses: here, an attack made against <b>one</b> fools "
+        "the others, too. <b>DVERGE</b> trains them to differ: here, it stops at its victim."
+    )
+    with st.grid(2, min_column_width=380):
+        for info in (view.vanilla, view.diverse):
+            with st.container(border=True):
+                show_heading(info)
+                names = model_names(len(info.card.members))[:-1]
+                outcomes = [view.outcome(info, Victim(i)) for i in range(len(names))]
+                cells = [answer_cells(each)[:-1] for each in outcomes]
+                show_matrix("Attacked", "then says", names, names, cells)
+                fooled, possible = carried_over([*outcomes, view.outcome(info)])
+                st.caption(f"On this picture {fooled} of {possible} attacks carry over.")
+    _figures(
+        *(
+            (
+                f"{100 * fooled / tries:.0f} %",
+                f"of {tries:,} attacks carry over in {name}, over many images",
+            )
+            for name, (fooled, tries) in view.tour.transfer.items()
+        )
+    )
+
+
+def show_features(view: TourView) -> None:
+    """What the networks take for another class."""
+    pair = _pair(view.tour)
+    source, target = (CLASSES[int(each.labels[0])] for each in (pair.sources, pair.targets))
+    _lead(
+        f"What are such weaknesses? Here is a {source}, changed slightly until one submodel takes "
+        f"it for a {target}: a <b>distilled feature</b> of that submodel. Others that see the "
+        f"{target} in it, too, share the weakness. DVERGE makes that rarer."
+    )
+    with st.grid(2, min_column_width=380):
+        for info in (view.vanilla, view.diverse):
+            with st.container(border=True):
+                show_heading(info)
+                _show_features(info, pair)
+    _figures(
+        *(
+            (
+                f"{100 * seen / of:.0f} %",
+                f"of {of:,} answers about another submodel's feature are its target in {name}",
+            )
+            for name, (seen, of) in view.tour.overlap.items()
+        )
+    )
+    st.caption(
+        f"Source: test image {view.tour.source}; target: test image {view.tour.target}. Distilled "
+        f"from the outputs (layer {LAYER}), eps 0.07, 10 steps. Chosen by code: only "
+        f"{view.tour.pairs_fitting} of {PAIRS} random pairs of bundled test images show it so "
+        "clearly; the large figures are of all of them."
+    )
+
+
+def _pair(tour: Tour) -> Pairs:
+    images = load(Split.SAMPLE)
+
+    def numbered(number: int) -> ImageSet:
+        return images.subset((images.indices == number).nonzero().flatten())
+
+    return Pairs(numbered(tour.source), numbered(tour.target))
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _features(
+    digest: str, source: str, target: str, _info: CheckpointInfo, _pair: Pairs
+) -> Distilled:
+    return distilled(load_ensemble(_info), _pair)
+
+
+def _show_features(info: CheckpointInfo, pair: Pairs) -> None:
+    found = _features(info.digest, pair.sources.digest, pair.targets.digest, info, pair)
+    names = model_names(found.members)[:-1]
+    features = found.images[:, LAYER - 1, -1]
+    show_figures(
+        [(pair.sources.pixels(), "Source", CLASSES[found.source])]
+        + [(image, "Distilled", f"on {name}") for image, name in zip(features, names, strict=True)],
+        130,
+    )
+    said = found.log_probs[:, LAYER - 1, -1, :-1]
+    show_matrix("Distilled on", "says", names, names, [feature_cells(found, s) for s in said])
+
+
+def show_limit(view: TourView) -> None:
+    """What DVERGE does not buy."""
+    _lead(
+        "An attacker who knows all three networks attacks their <b>mixture</b> itself, and that "
+        "fools DVERGE as well. Different weaknesses are still weaknesses."
+    )
+    _show_beside(view, (view.vanilla, view.diverse))
+
+
+def show_remedy(view: TourView) -> None:
+    """What does, and its price."""
+    _lead(
+        "What helps against that attacker is <b>adversarial training</b>: learning from attacked "
+        "pictures. With it beside DVERGE, this mixture holds; it pays with some accuracy on "
+        "unchanged pictures."
+    )
+    infos = (view.vanilla, view.diverse, view.trained)
+    standings = [standing_of(info, usual_images(), FIRST_ATTACK) for info in infos]
+    known = [each for each in standings if each is not None]
+    left, right = st.columns(2, gap="large")
+    with left, st.container(border=True):
+        show_heading(view.trained)
+        outcome = view.outcome(view.trained)
+        show_verdict(outcome)
+        show_pictures(outcome, SCALE)
+    with right:
+        if known:
+            st.altair_chart(
+                standing_chart(
+                    standing_frame(known), {i.name: colour_of(i) for i in infos}, FIRST_ATTACK
+                ),
+                key="tour-standing",
+                alt="Accuracy under attack against accuracy without, of the three ensembles",
+            )
+            st.caption("Large: mixtures. Small: submodels. Up and to the right is better.")
+    _show_robust(view, infos)
+    st.page_link("pages/robustness.py", label="All figures", icon=":material/shield:")
+
+
+def _show_beside(view: TourView, infos: Sequence[CheckpointInfo]) -> None:
+    with st.grid(2, min_column_width=380):
+        for info in infos:
+            with st.container(border=True):
+                show_heading(info)
+                outcome = view.outcome(info)
+                show_verdict(outcome)
+                show_pictures(outcome, SCALE)
+    _show_robust(view, infos)
+
+
+def _show_robust(view: TourView, infos: Sequence[CheckpointInfo]) -> None:
+    """How often the mixtures hold over many images."""
+    found = [(info, view.robust(info)) for info in infos]
+    _figures(
+        *(
+            (_per_cent(both[1]), f"{info.name} ({_interval(both[1])})")
+            for info, both in found
+            if both is not None
+        )
+    )
+    n = next((both[1].n for _, both in found if both is not None), None)
+    if n is not None:
+        st.caption(
+            f"Per cent of {n:,} test images on which the mixture is right under {FIRST_ATTACK} "
+            "(standard protocol, seed 0, the worst of attacks on mixture and submodels)."
+        )
+
+
+STEPS = (
+    Step("Three networks, one answer", show_ensemble),
+    Step("A change too small to see", show_attack),
+    Step("It is not just noise", show_noise),
+    Step("One attack fools them all, or one", show_transfer),
+    Step("What the networks see", show_features, about_the_image=False),
+    Step("What DVERGE does not buy", show_limit),
+    Step("What does, and its price", show_remedy),
+)

@@ -1,0 +1,122 @@
+"""The shipped tour shows on the shipped checkpoints what it says, and is chosen as it says."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from dverge import checkpoints
+from dverge.attacks import MIXTURE, Victim
+from dverge.data import ImageSet, Split, load
+from dverge.errors import CheckpointError
+from dverge.evaluation.diversity import Pairs
+from dverge.evaluation.transfer import transfer
+from dverge.exploration.distilled import Counts, distilled
+from dverge.exploration.examine import Verdict, examine
+from dverge.exploration.noise import noise_test
+from dverge.exploration.tour import (
+    ATTACK,
+    DRAWS,
+    LAYER,
+    SEED,
+    SHOWN,
+    _right_everywhere,
+    _tells,
+    _that_show_all,
+    checkpoints_of,
+    choose_tour,
+    read_tour,
+    write_tour,
+)
+from dverge.models import Ensemble, compiled
+
+TOUR = read_tour()
+
+
+def image_set(number: int) -> ImageSet:
+    images = load(Split.SAMPLE)
+    return images.subset((images.indices == number).nonzero().flatten())
+
+
+@pytest.fixture(scope="module")
+def ensembles() -> list[Ensemble]:
+    return [checkpoints.load(info) for info in checkpoints_of(TOUR)]
+
+
+def test_the_image_shows_every_step_of_the_tour(ensembles: list[Ensemble]) -> None:
+    images = image_set(TOUR.image)
+    image, label = images.pixels(), int(images.labels[0])
+    holds, fooled = Verdict.HOLDS, Verdict.FOOLED
+    for ensemble in ensembles:
+        with torch.no_grad():
+            said = [int(each(image).argmax()) for each in (*ensemble.members, ensemble)]
+        assert said == [label] * 4
+    for i, j in itertools.permutations(range(3), 2):
+        assert examine(ensembles[0], image, label, ATTACK, Victim(i)).verdicts[j] is fooled
+        assert examine(ensembles[1], image, label, ATTACK, Victim(i)).verdicts[j] is holds
+    ends = [examine(each, image, label, ATTACK, MIXTURE) for each in ensembles]
+    assert [each.mixture for each in ends] == [fooled, fooled, holds]
+    assert noise_test(ensembles[0], ends[0], DRAWS, SEED).fooled[-1] == 0
+
+
+def test_the_pair_shows_what_is_said_of_it(ensembles: list[Ensemble]) -> None:
+    pair = Pairs(image_set(TOUR.source), image_set(TOUR.target))
+    vanilla, diverse = (distilled(each, pair).classes()[:, LAYER - 1] for each in ensembles[:2])
+    target = int(pair.targets.labels[0])
+    for i, j in itertools.product(range(3), range(3)):
+        if i == j:
+            assert int(vanilla[i, j]) == int(diverse[i, j]) == target
+        else:
+            assert int(diverse[i, j]) != target
+    others = sum(int(vanilla[i, j]) == target for i, j in itertools.permutations(range(3), 2))
+    assert others > 3
+
+
+def test_what_is_measured_of_many_images_comes_again(ensembles: list[Ensemble]) -> None:
+    name = SHOWN[1]
+    fast = compiled(ensembles[1])
+    found = transfer(fast, fast, load(Split.SAMPLE).balanced(500), ATTACK)
+    off = sum(int(found.fooled[i, j]) for i, j in itertools.permutations(range(3), 2))
+    fooled, tries = TOUR.transfer[name]
+    assert tries == 6 * found.n
+    assert off == pytest.approx(fooled, abs=2)  # another processor may round otherwise
+
+
+def test_the_image_is_found_among_others(ensembles: list[Ensemble]) -> None:
+    images = load(Split.SAMPLE)
+    place = images.indices.tolist().index(TOUR.image)
+    some = images.subset(sorted({place, *range(0, 1000, 25)}))
+    fast = [compiled(each) for each in ensembles]
+    candidates = _right_everywhere(fast, some)
+    assert 1 < len(candidates) < len(some)
+    assert _that_show_all(fast, candidates).indices.tolist() == [TOUR.image]
+
+
+@pytest.mark.parametrize(
+    ("own", "vanilla", "diverse", "tells"),
+    [(3, 4, 0, True), (3, 3, 0, False), (2, 4, 0, False), (3, 6, 1, False)],
+)
+def test_which_pairs_tell(own: int, vanilla: int, diverse: int, tells: bool) -> None:
+    assert _tells(Counts(own, 3, vanilla, 6, 0, 3), Counts(3, 3, diverse, 6, 0, 3)) is tells
+
+
+def test_without_a_fitting_image_it_says_so() -> None:
+    with pytest.raises(CheckpointError, match="none of 1 images shows all"):
+        choose_tour(images=image_set(0))
+
+
+def test_it_is_written_and_read(tmp_path: Path) -> None:
+    write_tour(TOUR, tmp_path / "tour.json")
+    assert read_tour(tmp_path / "tour.json") == TOUR
+    assert json.loads((tmp_path / "tour.json").read_text())["image"] == TOUR.image
+
+
+def test_other_weights_are_refused_by_name() -> None:
+    digests = TOUR.ensembles | {SHOWN[1]: "0" * 64}
+    with pytest.raises(CheckpointError, match=r"'dverge-3xconv-s0' has other weights.*dverge tour"):
+        checkpoints_of(replace(TOUR, ensembles=digests))
