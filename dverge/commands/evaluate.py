@@ -9,9 +9,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from dverge.commands import check_output_file
 from dverge.data import Split
 from dverge.devices import describe_device
-from dverge.errors import CheckpointError, ConfigError
+from dverge.errors import CheckpointError
 from dverge.evaluation.evaluation import Evaluation
 from dverge.evaluation.protocols import EvaluationConfig, Protocol
 from dverge.results import Result
@@ -51,9 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     names = ("images", "split", "seed", "device")
     given = {n: getattr(arguments, n) for n in names if getattr(arguments, n) is not None}
     config = EvaluationConfig.of(tuple(arguments.checkpoints), arguments.protocol, **given)
-    file = arguments.json
-    if file and (file.is_dir() or not file.absolute().parent.is_dir()):
-        raise ConfigError(f"--json is {file}; it must be a file in a folder that is there.")
+    check_output_file("--json", arguments.json)
     evaluation = Evaluation(config)
     images, device = evaluation.images, describe_device(evaluation.device)
     print(

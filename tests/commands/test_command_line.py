@@ -194,7 +194,7 @@ def test_bad_settings_of_the_other_methods_start_no_run(
 @pytest.fixture
 def small_data(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainings take their images from the bundled sample."""
-    monkeypatch.setattr("dverge.__main__.execute", partial(execute, load_images=load_images))
+    monkeypatch.setattr("dverge.commands.train.execute", partial(execute, load_images=load_images))
 
 
 TINY = ["--epochs", "1", "--training-images", "64", "--members", "2", "--device", "cpu"]

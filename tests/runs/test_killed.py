@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from dverge import checkpoints
-from dverge.__main__ import INTERRUPTED_EXIT, main
+from dverge.__main__ import main
+from dverge.commands import INTERRUPTED_EXIT
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import full_data_available
 from dverge.runs import RunFolder, RunManager, RunState
