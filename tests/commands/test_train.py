@@ -1,13 +1,9 @@
-"""python -m dverge: what it answers, and that bad input is one clear line and exit status 2."""
+"""`python -m dverge train`: each method, its settings, resuming; bad input starts no run."""
 
 from __future__ import annotations
 
-import importlib
-import json
 import shutil
-import subprocess
-import sys
-from dataclasses import fields
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -17,103 +13,12 @@ from filelock import FileLock
 
 from dverge import checkpoints
 from dverge.__main__ import main
-from dverge.models import Conv, Ensemble
 from dverge.runs import RunFolder, RunState, Status, execute
-from dverge.training import CONFIGS, PRESETS, Method, VanillaConfig
+from dverge.training import PRESETS, Method, VanillaConfig
 from tests.runs.small import load_images
 
 Output = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A place for all that the commands read and write; also the working directory."""
-    for kind in ("RUNS", "CHECKPOINTS", "DATA"):
-        monkeypatch.setenv(f"DVERGE_{kind}", str(tmp_path / kind.lower()))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def good(folder: Path, ensemble: Ensemble) -> checkpoints.CheckpointInfo:
-    return checkpoints.save("good", ensemble, method="vanilla")
-
-
-def refusal(arguments: list[str], capsys: Output) -> str:
-    """The one line on standard error of a command that must fail."""
-    assert main(arguments) == 2
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    assert printed.err.startswith("dverge: ")
-    assert printed.err.count("\n") == 1
-    assert printed.err.endswith("\n")
-    return printed.err
-
-
-# --- import and export ---
-
-
-def test_export_then_import(folder: Path, good: checkpoints.CheckpointInfo, capsys: Output) -> None:
-    assert main(["export", "good", "--to", str(folder / "out")]) == 0
-    files = capsys.readouterr().out.splitlines()
-    assert files == [str(folder / "out" / f"good-member-{i}.pth") for i in (1, 2, 3)]
-
-    assert main(["import", *files, "--name", "again"]) == 0
-    said = capsys.readouterr().out
-    assert said == f"checkpoint again with 3 members is in {folder / 'checkpoints' / 'again'}\n"
-    assert checkpoints.read(folder / "checkpoints" / "again").digest == good.digest
-
-
-def test_export_goes_to_the_working_directory(
-    folder: Path, good: checkpoints.CheckpointInfo, capsys: Output
-) -> None:
-    assert main(["export", str(good.folder)]) == 0
-    assert (folder / "good-member-1.pth").is_file()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["import", "nowhere.pth", "--name", "x"], "there is no file nowhere.pth"),
-        (["import", "text.pth", "--name", "x"], "text.pth is no file of weights"),
-        (["import", "whole.pth", "--name", "x"], "is refused: it holds something other"),
-        (["import", "list.pth", "--name", "x"], "list.pth holds no state dict"),
-        (["import", "weights.pth", "--name", "../x"], "name is '../x'"),
-        (["import", "weights.pth", "--name", ""], "name is ''"),
-        (["import", "weights.pth", "--name", "good"], "'good' is there already"),
-        (["import", "weights.pth", "nowhere.pth", "--name", "x"], "there is no file nowhere.pth"),
-        (["import", ".", "--name", "x"], "Is a directory"),
-        (["export", "nope"], "there is no checkpoint 'nope'; those there are: good"),
-        (["export", "checkpoints"], "is no checkpoint: it has no card.json"),
-        (["export", "x" * 300], "File name too long"),
-        (["export", "good", "--to", "text.pth"], "text.pth"),
-        (["export", "good", "--to", "text.pth/below"], "Not a directory"),
-    ],
-)
-def test_bad_imports_and_exports(
-    folder: Path,
-    good: checkpoints.CheckpointInfo,
-    capsys: Output,
-    arguments: list[str],
-    message: str,
-) -> None:
-    (folder / "text.pth").write_text("hello")
-    torch.save(Conv(), folder / "whole.pth")  # the whole model instead of its state dict
-    torch.save([1, 2], folder / "list.pth")
-    torch.save(Conv().state_dict(), folder / "weights.pth")
-    assert message in refusal(arguments, capsys)
-    assert [info.name for info in checkpoints.list_all()[0]] == ["good"]
-
-
-def test_a_second_export_overwrites_nothing(
-    good: checkpoints.CheckpointInfo, capsys: Output
-) -> None:
-    assert main(["export", "good"]) == 0
-    capsys.readouterr()
-    assert "good-member-1.pth is there already" in refusal(["export", "good"], capsys)
-
-
-# --- train and resume ---
+Refusal = Callable[[list[str]], str]
 
 
 @pytest.mark.parametrize(
@@ -139,9 +44,9 @@ def test_a_second_export_overwrites_nothing(
     ],
 )
 def test_bad_settings_start_no_run(
-    folder: Path, capsys: Output, arguments: list[str], message: str
+    folder: Path, refusal: Refusal, arguments: list[str], message: str
 ) -> None:
-    assert message in refusal(["train", "vanilla", *arguments], capsys)
+    assert message in refusal(["train", "vanilla", *arguments])
     assert not (folder / "runs").exists()
 
 
@@ -185,9 +90,9 @@ def odd(good: checkpoints.CheckpointInfo) -> None:
     ],
 )
 def test_bad_settings_of_the_other_methods_start_no_run(
-    folder: Path, odd: None, capsys: Output, arguments: list[str], message: str
+    folder: Path, odd: None, refusal: Refusal, arguments: list[str], message: str
 ) -> None:
-    assert message in refusal(["train", *arguments], capsys)
+    assert message in refusal(["train", *arguments])
     assert not (folder / "runs").exists()
 
 
@@ -279,9 +184,9 @@ def test_a_training_that_diverges_says_why(folder: Path, small_data: None, capsy
 
 
 @pytest.mark.parametrize("run_id", ["nope", "", ".", "..", "a/b", "20260101-000000-abcd", "\0"])
-def test_resume_of_no_run(folder: Path, capsys: Output, run_id: str) -> None:
+def test_resume_of_no_run(folder: Path, refusal: Refusal, run_id: str) -> None:
     (folder / "runs").mkdir()
-    assert f"there is no run {run_id!r}" in refusal(["train", "resume", run_id], capsys)
+    assert f"there is no run {run_id!r}" in refusal(["train", "resume", run_id])
 
 
 @pytest.fixture
@@ -290,20 +195,20 @@ def run(folder: Path) -> RunFolder:
     return RunFolder.create(folder / "runs", "mine", "vanilla", config.to_dict())
 
 
-def test_resume_of_a_finished_run(run: RunFolder, capsys: Output) -> None:
+def test_resume_of_a_finished_run(run: RunFolder, refusal: Refusal) -> None:
     run.write_status(Status(RunState.FINISHED))
-    assert "has finished already" in refusal(["train", "resume", run.id], capsys)
+    assert "has finished already" in refusal(["train", "resume", run.id])
 
 
-def test_resume_of_a_run_in_use(run: RunFolder, capsys: Output) -> None:
+def test_resume_of_a_run_in_use(run: RunFolder, refusal: Refusal) -> None:
     with FileLock(run.lock_path):
-        message = refusal(["train", "resume", run.id], capsys)
+        message = refusal(["train", "resume", run.id])
     assert f"run {run.id} is in use by another process" in message
 
 
-def test_resume_of_a_broken_run(run: RunFolder, capsys: Output) -> None:
+def test_resume_of_a_broken_run(run: RunFolder, refusal: Refusal) -> None:
     (run.path / "status.json").write_text("{")
-    assert "its status.json cannot be read" in refusal(["train", "resume", run.id], capsys)
+    assert "its status.json cannot be read" in refusal(["train", "resume", run.id])
 
 
 def test_without_the_data_training_says_how_to_get_it(folder: Path, capsys: Output) -> None:
@@ -314,119 +219,3 @@ def test_without_the_data_training_says_how_to_get_it(folder: Path, capsys: Outp
     (run,) = (folder / "runs").iterdir()
     assert RunFolder(run).status().state is RunState.FAILED
     assert f"python -m dverge train resume {run.name}" in last
-
-
-# --- bench ---
-
-
-def test_bench(folder: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = importlib.import_module("dverge.training.bench")  # its function has that name too
-    monkeypatch.setattr("dverge.timing.ROUNDS", 2)
-    monkeypatch.setattr("dverge.timing.ROUND_SECONDS", 0.0)
-    monkeypatch.setattr("dverge.evaluation.bench.IMAGES", 16)
-    for name, steps in (
-        ("DvergeConfig", {"distill_steps": 1}),
-        ("DvergeAdvtConfig", {"distill_steps": 1, "adv_steps": 1}),
-        ("AdvtConfig", {"adv_steps": 1}),
-    ):
-        monkeypatch.setattr(module, name, partial(getattr(module, name), **steps))
-    assert main(["bench", "--device", "cpu", "--json", "rows.json"]) == 0
-    printed = capsys.readouterr().out.splitlines()
-    rows = json.loads((folder / "rows.json").read_text())
-    layers = [(row["method"], row["layer"]) for row in rows]
-    distilled = [(method, layer) for method in ("dverge", "dverge-advt") for layer in range(1, 6)]
-    assert layers == [("vanilla", None), ("advt", None), *distilled]
-    assert "on cpu, 1 threads" in printed[0]
-    for row, line in zip(rows, printed[2:-5], strict=True):
-        assert (row["device"], row["threads"]) == ("cpu", 1)
-        assert row["plain_ms"] > 0 and row["engine_ms"] > 0
-        assert row["ratio_low"] <= row["ratio"] <= row["ratio_high"]
-        assert row["images_per_second"] == pytest.approx(3 * 32 * 1000 / row["engine_ms"])
-        assert line.split()[:3] == [
-            row["method"],
-            str(row["layer"] or "-"),
-            f"{row['plain_ms']:.1f}",
-        ]
-    for method, line in zip(Method, printed[-5:-1], strict=True):
-        plain = [row["plain_ms"] for row in rows if row["method"] == method]
-        assert line.startswith(f"{method}: {sum(plain) / len(plain):.1f} ms plain, ")
-    assert printed[-1].startswith("PGD of 10 steps on the mixture of 3 members")
-
-
-@pytest.mark.parametrize("device", ["cuda:9", "tpu"])
-def test_bench_on_a_device_that_is_not_here(device: str, capsys: Output) -> None:
-    assert f"device is '{device}'" in refusal(["bench", "--device", device], capsys)
-
-
-# --- the parser ---
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "COMMAND"),
-        (["dance"], "dance"),
-        (["train"], "KIND"),
-        (["import", "x.pth"], "--name"),
-        (["import", "--name", "x"], "FILE.pth"),
-        (["export"], "checkpoint"),
-        (["train", "vanilla", "--epochs", "many"], "--epochs"),
-        (["train", "vanilla", "--preset", "slow"], "--preset"),
-        (["train", "vanilla", "--from", "good"], "--from"),
-        (["train", "vanilla", "--alpha", "1"], "--alpha"),
-        (["train", "dverge", "--adv-steps", "1"], "--adv-steps"),
-        (["train", "dverge", "--alpha", "much"], "--alpha"),
-        (["train", "dverge", "--start-digest", "ab"], "--start-digest"),
-    ],
-)
-def test_bad_usage(capsys: Output, arguments: list[str], message: str) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    assert ended.value.code == 2
-    assert message in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        [],
-        ["data"],
-        ["train"],
-        ["train", "resume"],
-        *(["train", str(method)] for method in Method),
-        ["import"],
-        ["export"],
-        ["bench"],
-    ],
-)
-def test_every_command_has_help(capsys: Output, command: list[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main([*command, "--help"])
-    assert ended.value.code == 0
-    assert "usage: python -m dverge" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("method", Method)
-def test_every_setting_has_an_option(method: Method, capsys: Output) -> None:
-    with pytest.raises(SystemExit):
-        main(["train", method, "--help"])
-    printed = capsys.readouterr().out
-    names = {field.name for field in fields(CONFIGS[method])} - {"start", "start_digest"}
-    assert all(f"--{name.replace('_', '-')}" in printed for name in names)
-    assert ("--from" in printed) is (method is not Method.VANILLA)
-    assert "--start" not in printed
-
-
-def test_as_a_program(folder: Path) -> None:
-    repository = Path(__file__).parents[2]
-    ended = subprocess.run(
-        [sys.executable, "-m", "dverge", "export", "nope"],
-        cwd=repository,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert ended.returncode == 2
-    assert ended.stdout == ""
-    assert ended.stderr == "dverge: there is no checkpoint 'nope'; those there are: none.\n"
