@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import altair as alt
 import pandas as pd
 
-from dverge.charts.style import (
-    IS_MIXTURE,
-    colour_by,
-    if_mixture,
-    interval_lines,
-    tooltip,
-    zoom_x,
-)
+from dverge.charts.style import IS_MIXTURE, colour_by, if_mixture, interval_lines, tooltip, zoom_x
 from dverge.evaluation.comparison import Standing
 from dverge.evaluation.naming import model_title
 from dverge.results import Result
@@ -37,25 +29,25 @@ def standing_frame(standings: Iterable[Standing]) -> pd.DataFrame:
     Columns: ensemble, model, kind, n, and clean and robust accuracy in per cent, each with
     …_low and …_high of its 95 % interval.
     """
-    rows = []
-    for standing in standings:
-        for model, robust in standing.robust.items():
-            if (clean := standing.clean.get(model)) is None:
-                continue
-            what: dict[str, Any] = {
+    return pd.DataFrame(
+        [
+            {
                 "ensemble": standing.name,
                 "model": model_title(model),
                 "kind": kind_of(model),
                 "n": robust.n,
+                **_accuracy("clean", standing.clean[model]),
+                **_accuracy("robust", robust),
             }
-            for name, each in (("clean", clean), ("robust", robust)):
-                what |= {
-                    name: each.accuracy,
-                    f"{name}_low": each.ci_low,
-                    f"{name}_high": each.ci_high,
-                }
-            rows.append(what)
-    return pd.DataFrame(rows)
+            for standing in standings
+            for model, robust in standing.robust.items()
+            if model in standing.clean
+        ]
+    )
+
+
+def _accuracy(name: str, result: Result) -> dict[str, float]:
+    return {name: result.accuracy, f"{name}_low": result.ci_low, f"{name}_high": result.ci_high}
 
 
 def standing_chart(frame: pd.DataFrame, colours: Mapping[str, str], attack: str) -> alt.LayerChart:

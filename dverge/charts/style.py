@@ -57,12 +57,11 @@ def eps_unit(norm: Norm) -> int:
     return 255 if norm is Norm.LINF else 1
 
 
-def colour_by(
-    field: str, colours: Mapping[str, str], *, orient: str = "top", **legend: Any
-) -> alt.Color:
-    """Each name's own colour, and a legend without a title."""
+def colour_by(field: str, colours: Mapping[str, str], **legend: Any) -> alt.Color:
+    """Each name in its colour, with a legend without title, at the top unless set otherwise."""
     scale = alt.Scale(domain=list(colours), range=list(colours.values()))
-    return alt.Color(field, scale=scale, legend=alt.Legend(title=None, orient=orient, **legend))
+    settings: dict[str, Any] = {"title": None, "orient": "top"} | legend
+    return alt.Color(field, scale=scale, legend=alt.Legend(**settings))
 
 
 def if_mixture(value: float, otherwise: float) -> Any:
@@ -71,9 +70,9 @@ def if_mixture(value: float, otherwise: float) -> Any:
 
 
 def tooltip(*lines: tuple[str, ...]) -> list[alt.Tooltip]:
-    """A line for each field ("eps:Q"), with its title and, for a number, its format."""
+    """A line for each field (such as "eps:Q"), with its title and, for a number, its format."""
     return [
-        alt.Tooltip(field, title=title, **({"format": form[0]} if form else {}))
+        alt.Tooltip(field, title=title, format=form[0] if form else alt.Undefined)
         for field, title, *form in lines
     ]
 
