@@ -90,7 +90,7 @@ def checkpoints_of(tour: Tour) -> list[CheckpointInfo]:
         if info.digest != tour.ensembles[info.name]:
             raise CheckpointError(
                 f"checkpoint {info.name!r} has other weights than those the tour was chosen on. "
-                "Restore it, or choose the tour anew: python -m dverge tour"
+                "Restore it, or choose the tour again: python -m dverge tour"
             )
     return infos
 

@@ -53,17 +53,11 @@ def test_the_frame_has_each_figure_once_with_accuracies_in_per_cent() -> None:
     assert values(frame, VAL_LOSS, "mixture") == [4.1, 4.2]
     assert values(frame, VAL_ACCURACY, "submodel 2") == [25.0, 12.5]
     assert values(frame, VAL_ACCURACY, "mixture") == [50.0, 25.0]
-
-
-def test_without_steps_the_training_loss_is_the_epochs_mean() -> None:
-    rows = [epoch_row(1, 0.1, 0.5)]
-    del rows[0]["kind"]  # as in a checkpoint's history
-    assert values(curve_frame(rows), TRAIN_LOSS, "submodel 1") == [0.1]
-
-
-def test_a_long_run_has_few_points() -> None:
-    frame = curve_frame([step_row(i / 100) for i in range(10_000)])
-    assert len(frame) <= 2 * (MOST_POINTS + 1)
+    history = epoch_row(1, 0.1, 0.5)
+    del history["kind"]  # as in a checkpoint; without steps it is the epoch's mean
+    assert values(curve_frame([history]), TRAIN_LOSS, "submodel 1") == [0.1]
+    long = curve_frame([step_row(i / 100) for i in range(10_000)])
+    assert len(long) <= 2 * (MOST_POINTS + 1)
 
 
 def test_smoothing_is_the_weighted_mean_of_each_curve_alone() -> None:
@@ -103,18 +97,13 @@ def distilled_row(epoch: int, layer: int | None, **terms: list[float]) -> dict[s
     return {**epoch_row(epoch, 0.1, 0.5), "layer": layer, "terms": terms}
 
 
-def test_several_loss_terms_are_drawn_as_means_over_submodels() -> None:
-    rows = [distilled_row(1, 2, diversity=[1.0, 3.0], adversarial=[2.0, 2.5])]
-    frame = curve_frame(rows)
+def test_loss_terms_are_means_over_submodels_and_drawn_if_there_are_several() -> None:
+    frame = curve_frame([distilled_row(1, 2, diversity=[1.0, 3.0], adversarial=[2.0, 2.5])])
     assert values(frame, LOSS_TERMS, "diversity") == [2.0]
     assert values(frame, LOSS_TERMS, "adversarial") == [2.25]
     assert quantities(frame) == [*QUANTITIES, LOSS_TERMS]
-
-
-def test_a_single_term_is_the_training_loss_and_is_not_drawn_twice() -> None:
-    frame = curve_frame([distilled_row(1, 2, diversity=[1.0, 3.0])])
-    assert quantities(frame) == list(QUANTITIES)
-    assert quantities(curve_frame([])) == list(QUANTITIES)
+    for rows in ([distilled_row(1, 2, diversity=[1.0, 3.0])], []):
+        assert quantities(curve_frame(rows)) == list(QUANTITIES)
 
 
 def test_each_epoch_is_marked_with_its_layer() -> None:
@@ -124,10 +113,7 @@ def test_each_epoch_is_marked_with_its_layer() -> None:
     chart = run_curves(curve_frame(rows), TRAIN_LOSS, "#000000", 3, layers=frame).to_dict()
     assert [layer["mark"]["type"] for layer in chart["layer"]] == ["line", "rect"]
     assert chart["layer"][1]["encoding"]["color"]["scale"]["domain"] == list("12345")
-
-
-def test_nothing_is_marked_without_layers() -> None:
     rows = [distilled_row(1, None, clean=[1.0, 2.0])]
     assert layer_frame(rows).empty
-    chart = run_curves(curve_frame(rows), TRAIN_LOSS, "#000000", 1, layers=layer_frame(rows))
-    assert "layer" not in chart.to_dict()
+    plain = run_curves(curve_frame(rows), TRAIN_LOSS, "#000000", 1, layers=layer_frame(rows))
+    assert "layer" not in plain.to_dict()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -12,21 +13,10 @@ from dverge.results import Result
 
 
 def result(model: str, attack: str, accuracy: float, **parameters: Any) -> Result:
-    return Result(
-        model,
-        attack,
-        "test",
-        500,
-        accuracy,
-        accuracy - 1.25,
-        accuracy + 1.5,
-        parameters,
-        seconds=2.5,
-        checkpoint="vanilla_3-s0",
-        protocol="standard",
-        seed=7,
-        device="CPU, 2 threads",
-    )
+    ends = accuracy - 1.25, accuracy + 1.5
+    figures = Result(model, attack, "test", 500, accuracy, *ends, parameters, seconds=2.5)
+    source = replace(figures, checkpoint="vanilla_3-s0", protocol="standard", seed=7)
+    return replace(source, device="CPU, 2 threads")
 
 
 RESULTS = [
@@ -69,7 +59,7 @@ def test_no_results_are_an_empty_frame() -> None:
     assert to_markdown(frame) and to_latex(frame)
 
 
-def test_every_line_of_the_markdown_has_as_many_cells() -> None:
+def test_every_line_of_the_markdown_has_a_cell_for_each_column() -> None:
     frame = result_frame(RESULTS)
     lines = to_markdown(frame).splitlines()
     assert len(lines) == 2 + len(RESULTS)
@@ -84,7 +74,7 @@ def unescaped(sign: str, text: str) -> int:
     return len(re.findall(rf"(?<!\\){re.escape(sign)}", text))
 
 
-def test_the_latex_has_as_many_cells_in_each_line_and_none_of_its_signs_bare() -> None:
+def test_the_latex_has_a_cell_for_each_column_and_its_signs_are_escaped() -> None:
     frame = result_frame(RESULTS)
     lines = to_latex(frame).splitlines()
     form = re.fullmatch(r"\\begin\{tabular\}\{([lr]+)\}", lines[0])

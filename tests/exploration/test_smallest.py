@@ -46,7 +46,7 @@ ALL = pytest.mark.parametrize(
 
 
 @ALL
-@pytest.mark.parametrize("margin", [2.0, 9.0])
+@pytest.mark.parametrize("margin", [2.0, 9.0, 12.0])
 def test_is_the_distance_to_a_linear_boundary(config: AttackConfig, margin: float) -> None:
     dual = WEIGHTS.abs().sum() if config.norm is Norm.LINF else WEIGHTS.norm()
     distance = margin / float(dual)
@@ -55,6 +55,8 @@ def test_is_the_distance_to_a_linear_boundary(config: AttackConfig, margin: floa
     assert distance <= result.eps * 1.0001
     assert result.eps <= distance * 1.05 + 2**-HALVINGS * max(config.eps, 2 * distance)
     assert result.tried < result.eps
+    gap = 2**-HALVINGS * max(config.eps, result.tried)
+    assert result.eps - result.tried <= gap * 1.001
     assert mixture.eps == result.eps  # of one member
 
 

@@ -97,7 +97,16 @@ def test_the_image_is_chosen_among_others(tour: Tour, ensembles: list[Ensemble])
     fast = [compiled(each) for each in ensembles]
     candidates = _correct_everywhere(fast, some)
     assert 1 < len(candidates) < len(some)
-    assert _suitable_images(fast, candidates).indices.tolist() == [tour.image]
+    chosen = _suitable_images(fast, candidates)
+    assert chosen.indices.tolist() == [tour.image]
+    vanilla, diverse, trained = fast
+    for others in (
+        [diverse, diverse, trained],
+        [vanilla, vanilla, trained],
+        [vanilla, trained, trained],
+        [vanilla, diverse, diverse],
+    ):
+        assert len(_suitable_images(others, chosen)) == 0
 
 
 @pytest.mark.parametrize(
