@@ -7,7 +7,7 @@ import json
 import pandas as pd
 import streamlit as st
 
-from dverge.charts.answers import class_chart, class_frame
+from dverge.charts.lab import class_chart, class_frame
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import Split, load
 from dverge.exploration.examine import Examination, model_names

@@ -1,4 +1,4 @@
-"""Loss and accuracy against epochs."""
+"""Loss and accuracy of trainings against epochs."""
 
 from __future__ import annotations
 
@@ -8,35 +8,34 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from dverge.charts.style import colour_by, if_mixture, tooltip, zoom_x
+
 TRAIN_LOSS, VAL_LOSS, VAL_ACCURACY = "Training loss", "Validation loss", "Validation accuracy"
 LOSS_TERMS = "Loss terms"
 QUANTITIES = (TRAIN_LOSS, VAL_LOSS, VAL_ACCURACY)
 UNITS = {TRAIN_LOSS: "nats", VAL_LOSS: "nats", VAL_ACCURACY: "%", LOSS_TERMS: "nats"}
 MIXTURE = "mixture"
 LAYER_COLOURS = ("#440154", "#3B528B", "#21918C", "#5EC962", "#FDE725")  # viridis
-STRIP = 7  # pixels; of the marks of the layers
+STRIP = 7  # px, the height of the layers' marks
 DASHES = ([1, 0], [6, 2], [2, 2], [8, 2, 2, 2])
 HEIGHT = 270
 LEGEND: dict[str, Any] = {
-    "title": None,
-    "orient": "top",
     "offset": 2,
     "padding": 0,
     "symbolType": "stroke",  # a line even where there is one point only
 }
-QUIET = "#767676"  # grey that can be read on white and on dark
-MOST_POINTS = 400  # of the running loss, per submodel, so that a long run stays light
+QUIET = "#767676"  # grey that is legible on light and dark pages
+MOST_POINTS = 400  # of the running loss per submodel, so that a long run is still drawn fast
 
 
 def curve_frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Metrics rows as a long frame: epoch, model, quantity, value.
 
-    The training loss is the running loss several times an epoch where the rows have it, else
-    the epochs' means. Where the loss has several terms, they are means over members, before their
-    weights, with the term as model. Losses are in nats, accuracies in per cent.
+    The training loss is the running loss of several steps an epoch if the rows have it, else the
+    mean of each epoch. If the loss has several terms, each is a mean over members, before its
+    weight, with the term's name as model. Losses are in nats, accuracies in per cent.
     """
-    steps = [row for row in rows if row.get("kind") == "step"]
-    epochs = [row for row in rows if row.get("kind", "epoch") == "epoch"]
+    steps, epochs = [row for row in rows if row.get("kind") == "step"], _epochs(rows)
     records: list[tuple[float, str, str, float]] = []
     for row in steps[:: len(steps) // MOST_POINTS + 1]:
         records += _members(row["epoch"], TRAIN_LOSS, row["loss"])
@@ -55,12 +54,12 @@ def curve_frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
 
 
 def quantities(frame: pd.DataFrame) -> list[str]:
-    """The quantities to draw: the loss terms only where there are several."""
+    """The quantities to draw; the loss terms only if there are several."""
     return [*QUANTITIES, *([LOSS_TERMS] if (frame["quantity"] == LOSS_TERMS).any() else [])]
 
 
 def layer_frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """The layer that each epoch distilled from: begin, end, layer; empty where none was drawn."""
+    """The layer that each epoch distilled from: begin, end, layer; empty if none did."""
     drawn = [
         (row["epoch"] - 1, row["epoch"], str(row["layer"])) for row in rows if row.get("layer")
     ]
@@ -68,7 +67,7 @@ def layer_frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
 
 
 def smooth(frame: pd.DataFrame, span: int) -> pd.DataFrame:
-    """Exponentially weighted means of each curve; a span of 1 leaves it as it is."""
+    """Exponentially weighted means of each curve; a span of 1 changes nothing."""
     if span <= 1 or frame.empty:
         return frame
     grouped = frame.groupby(["quantity", "model"], sort=False)["value"]
@@ -76,8 +75,8 @@ def smooth(frame: pd.DataFrame, span: int) -> pd.DataFrame:
 
 
 def best_values(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """The lowest mixture validation loss, the best accuracy in per cent, and their epochs."""
-    epochs = [row for row in rows if row.get("kind", "epoch") == "epoch"]
+    """The mixture's lowest validation loss, its best accuracy in per cent, and their epochs."""
+    epochs = _epochs(rows)
     if not epochs:
         return {}
     loss = min(epochs, key=lambda row: row["mixture_val_loss"])
@@ -98,9 +97,9 @@ def run_curves(
     log: bool = False,
     layers: pd.DataFrame | None = None,
 ) -> alt.Chart | alt.LayerChart:
-    """One quantity of one run: submodels thin and dashed apart, the mixture thick.
+    """One quantity of one run: the mixture thick, submodels thin, each with its own dash.
 
-    With layers (see layer_frame), a strip along the bottom says which one each epoch drew.
+    With layers (see layer_frame), a strip along the bottom shows the layer of each epoch.
     """
     shown = frame[frame["quantity"] == quantity]
     models = sorted(shown["model"].unique(), key=lambda name: (name == MIXTURE, name))
@@ -110,10 +109,12 @@ def run_curves(
         strokeDash=alt.StrokeDash(
             "model:N",
             scale=alt.Scale(domain=models, range=dashes),
-            legend=alt.Legend(columns=2, symbolStrokeWidth=2, symbolSize=260, **LEGEND),
+            legend=alt.Legend(
+                title=None, orient="top", columns=2, symbolStrokeWidth=2, symbolSize=260, **LEGEND
+            ),
         ),
-        strokeWidth=alt.condition(f"datum.model == '{MIXTURE}'", alt.value(3), alt.value(1.4)),
-        opacity=alt.condition(f"datum.model == '{MIXTURE}'", alt.value(1), alt.value(0.75)),
+        strokeWidth=if_mixture(3, 1.4),
+        opacity=if_mixture(1, 0.75),
     )
     if layers is None or layers.empty:
         return lines
@@ -127,18 +128,15 @@ def run_curves(
 def compared_curves(
     frame: pd.DataFrame, quantity: str, colours: dict[str, str], log: bool = False
 ) -> alt.Chart:
-    """One quantity of several runs, one colour a run; see compared_frame."""
+    """One quantity of several runs, each run in its colour; see compared_frame."""
     shown = frame[frame["quantity"] == quantity]
     epochs = int(max(1, shown["epoch"].max())) if len(shown) else 1
-    scale = alt.Scale(domain=list(colours), range=list(colours.values()))
-    legend = alt.Legend(columns=1, labelLimit=300, **LEGEND)
-    return _lines(shown, quantity, epochs, log).encode(
-        color=alt.Color("model:N", scale=scale, legend=legend), strokeWidth=alt.value(2)
-    )
+    colour = colour_by("model:N", colours, columns=1, labelLimit=300, **LEGEND)
+    return _lines(shown, quantity, epochs, log).encode(color=colour, strokeWidth=alt.value(2))
 
 
 def compared_frame(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """One curve a run and quantity, with the run's name as model.
+    """One curve for each run and quantity, with the run's name as model.
 
     The training loss is the mean over submodels, the validation figures are the mixture's.
     """
@@ -153,12 +151,6 @@ def compared_frame(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
 def _lines(shown: pd.DataFrame, quantity: str, epochs: int, log: bool) -> alt.Chart:
     title = f"{quantity} ({UNITS[quantity]})"
     y_scale = alt.Scale(type="log" if log and quantity != VAL_ACCURACY else "linear", zero=False)
-    tooltip = [
-        alt.Tooltip("epoch:Q", title="Epoch", format=".2f"),
-        alt.Tooltip("model:N", title="Model"),
-        alt.Tooltip("value:Q", title=title, format=".3f"),
-    ]
-    zoom = alt.selection_interval(bind="scales", encodings=["x"], name="zoom")
     axis = alt.Axis(tickMinStep=1, format="d", tickCount=6, grid=False, labelFlushOffset=-4)
     return (
         alt.Chart(shown)
@@ -166,9 +158,11 @@ def _lines(shown: pd.DataFrame, quantity: str, epochs: int, log: bool) -> alt.Ch
         .encode(
             x=alt.X("epoch:Q", title="Epoch", scale=alt.Scale(domain=[0, epochs]), axis=axis),
             y=alt.Y("value:Q", title=None, scale=y_scale, axis=alt.Axis(tickCount=5)),
-            tooltip=tooltip,
+            tooltip=tooltip(
+                ("epoch:Q", "Epoch", ".2f"), ("model:N", "Model"), ("value:Q", title, ".3f")
+            ),
         )
-        .add_params(zoom)
+        .add_params(zoom_x())
         .properties(height=HEIGHT, title=_title(title, empty=shown.empty))
     )
 
@@ -186,10 +180,7 @@ def _layer_strip(layers: pd.DataFrame) -> alt.Chart:
             y=alt.value(alt.ExprRef(f"height - {STRIP}")),
             y2=alt.value(alt.ExprRef("height")),
             color=alt.Color("layer:N", scale=scale, legend=None),
-            tooltip=[
-                alt.Tooltip("end:Q", title="Epoch"),
-                alt.Tooltip("layer:N", title="Layer distilled"),
-            ],
+            tooltip=tooltip(("end:Q", "Epoch"), ("layer:N", "Layer distilled")),
         )
     )
 
@@ -199,6 +190,11 @@ def _title(text: str, empty: bool) -> alt.Title:
     return alt.Title(
         text, subtitle=waiting, subtitleColor=QUIET, anchor="start", fontSize=14, offset=8
     )
+
+
+def _epochs(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows that end an epoch; in a checkpoint's history, which names no kinds, all of them."""
+    return [row for row in rows if row.get("kind", "epoch") == "epoch"]
 
 
 def _members(

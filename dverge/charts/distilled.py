@@ -1,8 +1,9 @@
-"""The course of a distillation, and its features on one sheet."""
+"""The distance of distilled features from their target, and all features on one sheet."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -10,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from dverge.charts.pictures import BORDER, perturbation_image, to_picture, to_png
+from dverge.charts.style import FAINT, INKS, colour_by, tooltip
 from dverge.exploration.distilled import Distilled, Says
 from dverge.exploration.examine import model_names
 from dverge.models import LAYERS
@@ -18,56 +20,52 @@ SAYS_SIGNS = {Says.TARGET: "✕", Says.SOURCE: "✓", Says.OTHER: "○"}
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 2, 2, 2])
 HEIGHT = 200
 TITLE = "Squared distance to the target's features (% of start)"
-TILE = 3  # times that the sheet enlarges a picture
+TILE = 3  # the sheet enlarges each picture so many times
 SIDE, ROW, NAMES = 32 * TILE, 32 * TILE + 26, 70  # px of a picture, its row, and a row's name
-INK, FAINT = "#1B2733", "#6B7885"
+INK = INKS[False]
 LETTERS = {Says.TARGET: ("T", "#B8232F"), Says.SOURCE: ("S", "#14744D"), Says.OTHER: ("o", FAINT)}
 
 
 def distance_frame(named: Mapping[str, Distilled], layer: int) -> pd.DataFrame:
-    """How near each member's features of one layer, 1–5, come to the target's.
+    """The distance of each member's features of one layer, 1–5, from the target's.
 
-    Columns: ensemble, model, step, and distance, the squared one of Eq. 1 in per cent of its start.
+    Columns: ensemble, model, step, distance (the squared one of Eq. 1, in per cent of the start's).
     """
     rows = [
-        (name, model, step, distance)
+        (name, model_names(each.members)[member], step, distance)
         for name, each in named.items()
-        for model, course in zip(
-            model_names(each.members), each.course()[:, layer - 1], strict=False
-        )
-        for step, distance in enumerate(course.tolist())
+        for member, course in enumerate(each.course()[:, layer - 1].tolist())
+        for step, distance in enumerate(course)
     ]
     return pd.DataFrame(rows, columns=["ensemble", "model", "step", "distance"])
 
 
 def distance_chart(frame: pd.DataFrame, colours: Mapping[str, str], step: int) -> alt.LayerChart:
-    """A line a member, in its ensemble's colour and its own dash, and a rule at one step."""
+    """A line for each member, in its ensemble's colour and its own dash, and a rule at one step."""
     models = list(dict.fromkeys(frame["model"]))
     dashes = [DASHES[i % len(DASHES)] for i in range(len(models))]
-    legend = alt.Legend(title=None, orient="right", offset=8, labelLimit=160, symbolSize=220)
+    legend: dict[str, Any] = {"orient": "right", "offset": 8, "labelLimit": 160, "symbolSize": 220}
     steps = alt.Axis(tickMinStep=1, format="d", grid=False)
     x = alt.X("step:Q", title="Step", scale=alt.Scale(nice=False), axis=steps)
-    y = alt.Y("distance:Q", title=None, scale=alt.Scale(domainMin=0))
+    y = alt.Y("distance:Q", title=None, scale=alt.Scale(domainMin=0), axis=alt.Axis(tickCount=4))
     lines = (
         alt.Chart(frame)
         .mark_line(strokeWidth=1.8)
         .encode(
             x=x,
-            y=y.axis(alt.Axis(tickCount=4)),
-            color=alt.Color(
-                "ensemble:N",
-                scale=alt.Scale(domain=list(colours), range=list(colours.values())),
-                legend=legend,
-            ),
+            y=y,
+            color=colour_by("ensemble:N", colours, **legend),
             strokeDash=alt.StrokeDash(
-                "model:N", scale=alt.Scale(domain=models, range=dashes), legend=legend
+                "model:N",
+                scale=alt.Scale(domain=models, range=dashes),
+                legend=alt.Legend(title=None, **legend),
             ),
-            tooltip=[
-                alt.Tooltip("ensemble:N", title="Ensemble"),
-                alt.Tooltip("model:N", title="Distilled on"),
-                alt.Tooltip("step:Q", title="Step"),
-                alt.Tooltip("distance:Q", title="Squared distance (% of start)", format=".1f"),
-            ],
+            tooltip=tooltip(
+                ("ensemble:N", "Ensemble"),
+                ("model:N", "Distilled on"),
+                ("step:Q", "Step"),
+                ("distance:Q", "Squared distance (% of start)", ".1f"),
+            ),
         )
     )
     here = alt.Chart(pd.DataFrame({"step": [step]})).mark_rule(color=FAINT, strokeWidth=1.5)
@@ -77,29 +75,28 @@ def distance_chart(frame: pd.DataFrame, colours: Mapping[str, str], step: int) -
     )
 
 
-def feature_image(found: Distilled, member: int, layer: int, step: int, perturbed: bool) -> Tensor:
+def feature_image(result: Distilled, member: int, layer: int, step: int, perturbed: bool) -> Tensor:
     """3×32×32 in [0, 1]: a member's feature of a layer, 1–5, at a step.
 
-    Or, if perturbed, what was added to the source, middle grey for nothing and the ends of each
-    channel for ±eps.
+    If perturbed, its difference from the source instead: middle grey is 0, the ends of each
+    channel are ±eps.
     """
-    image = found.images[member, layer - 1, step]
+    image = result.images[member, layer - 1, step]
     if not perturbed:
         return image
-    return perturbation_image(
-        image - found.pair.sources.pixels()[0].cpu(), max(found.config.eps, 1e-6)
-    )
+    delta = image - result.pair.sources.pixels()[0].cpu()
+    return perturbation_image(delta, max(result.config.eps, 1e-6))
 
 
 def feature_sheet(
     named: Mapping[str, Distilled], step: int, perturbed: bool, headline: str, footer: str
 ) -> bytes:
-    """A PNG of source and target and each ensemble's features, a row a member, a column a layer.
+    """A PNG of source, target and each ensemble's features; rows are members, columns layers.
 
-    Below a feature is what each submodel and last the mixture (M) take it for: T for the target,
+    Below a feature are the predictions of each submodel and of the mixture (M): T for the target,
     S for the source, o for another class.
     """
-    across = BORDER + SIDE + 2 * BORDER  # where the first ensemble begins
+    across = BORDER + SIDE + 2 * BORDER  # the left edge of the first ensemble
     own_width = NAMES + LAYERS * (SIDE + BORDER) + 2 * BORDER
     width = across + own_width * len(named)
     head, foot = _wrapped(headline, width, 13), _wrapped(footer, width, 11)
@@ -113,38 +110,38 @@ def feature_sheet(
     for i, (title, images) in enumerate((("source", pair.sources), ("target", pair.targets))):
         draw.text((BORDER, top + i * ROW + SIDE + 3), title, fill=INK, font_size=11)
         sheet.paste(to_picture(images.pixels(), TILE), (BORDER, top + i * ROW))
-    for i, (name, found) in enumerate(named.items()):
+    for i, (name, result) in enumerate(named.items()):
         left = across + i * own_width
         draw.text((left, top - 38), name, fill=INK, font_size=13)
-        _features(sheet, (left, top), found, step, perturbed)
+        _paste_features(sheet, (left, top), result, step, perturbed)
     draw.text((BORDER, bottom), "\n".join(foot), fill=FAINT, font_size=11, spacing=4)
     return to_png(sheet)
 
 
-def _features(
-    sheet: Image.Image, corner: tuple[int, int], found: Distilled, step: int, perturbed: bool
+def _paste_features(
+    sheet: Image.Image, corner: tuple[int, int], result: Distilled, step: int, perturbed: bool
 ) -> None:
-    """One ensemble's features and what is said of them, from a corner to the right and down."""
-    draw, classes = ImageDraw.Draw(sheet), found.classes(step)
-    marks = [*map(str, range(1, found.members + 1)), "M"]
-    for i, model in enumerate(model_names(found.members)[:-1]):
+    """Paste one ensemble's features and their predictions, with their upper left corner there."""
+    draw, classes = ImageDraw.Draw(sheet), result.classes(step)
+    marks = [*map(str, range(1, result.members + 1)), "M"]
+    for i, model in enumerate(model_names(result.members)[:-1]):
         top = corner[1] + i * ROW
         draw.text((corner[0], top + SIDE // 2), model, fill=FAINT, font_size=11)
         for layer in range(1, LAYERS + 1):
             left = corner[0] + NAMES + (layer - 1) * (SIDE + BORDER)
             if i == 0:
                 draw.text((left, top - 17), f"layer {layer}", fill=FAINT, font_size=11)
-            picture = to_picture(feature_image(found, i, layer, step, perturbed), TILE)
+            picture = to_picture(feature_image(result, i, layer, step, perturbed), TILE)
             sheet.paste(picture, (left, top))
-            answers = classes[i, layer - 1].tolist()
-            for j, (mark, answer) in enumerate(zip(marks, answers, strict=True)):
-                letter, colour = LETTERS[found.says(answer)]
+            predicted = classes[i, layer - 1].tolist()
+            for j, (mark, label) in enumerate(zip(marks, predicted, strict=True)):
+                letter, colour = LETTERS[result.says(label)]
                 at = (left + j * SIDE // len(marks), top + SIDE + 3)
                 draw.text(at, f"{mark}{letter}", fill=colour, font_size=11)
 
 
 def _wrapped(text: str, width: int, size: int) -> list[str]:
-    """The text in lines that fit into a sheet of some width."""
+    """The text in lines that fit on a sheet of this width."""
     font = ImageFont.load_default(size)
     lines = [""]
     for word in text.split():

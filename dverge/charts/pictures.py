@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from dverge.charts.style import FAINT, INKS
 from dverge.errors import require_number
 
 ENLARGEMENT = 6
-BORDER = 8
+BORDER = 8  # px
 
 
 def to_picture(image: Tensor, factor: int = 1) -> Image.Image:
@@ -23,7 +25,7 @@ def to_picture(image: Tensor, factor: int = 1) -> Image.Image:
 
 
 def perturbation_image(delta: Tensor, scale: float) -> Tensor:
-    """A perturbation as an image: 0 is middle grey, ±scale or more the ends of each channel.
+    """A perturbation as an image: 0 is middle grey, ±scale and beyond the ends of each channel.
 
     Raises:
         ConfigError: scale is not in (0, 1].
@@ -40,12 +42,12 @@ def to_png(picture: Image.Image) -> bytes:
 
 
 def data_uri(image: Tensor) -> str:
-    """A 32×32 image in [0, 1] as a data URI; the browser enlarges it."""
+    """An image in [0, 1] as a data URI, not enlarged."""
     return "data:image/png;base64," + base64.b64encode(to_png(to_picture(image))).decode()
 
 
-def side_by_side(images: list[tuple[str, Tensor]], footer: str) -> bytes:
-    """A PNG of captioned images enlarged six times, with a line of text below."""
+def side_by_side(images: Sequence[tuple[str, Tensor]], footer: str) -> bytes:
+    """A PNG of captioned 32×32 images enlarged six times, with a line of text below."""
     side = 32 * ENLARGEMENT
     width = len(images) * (side + BORDER) + BORDER
     sheet = Image.new("RGB", (width, side + 2 * BORDER + 48), "white")
@@ -53,6 +55,6 @@ def side_by_side(images: list[tuple[str, Tensor]], footer: str) -> bytes:
     for i, (caption, image) in enumerate(images):
         left = BORDER + i * (side + BORDER)
         sheet.paste(to_picture(image, ENLARGEMENT), (left, BORDER))
-        draw.text((left, side + BORDER + 4), caption, fill="#1B2733", font_size=13)
-    draw.text((BORDER, side + BORDER + 26), footer, fill="#6B7885", font_size=11)
+        draw.text((left, side + BORDER + 4), caption, fill=INKS[False], font_size=13)
+    draw.text((BORDER, side + BORDER + 26), footer, fill=FAINT, font_size=11)
     return to_png(sheet)

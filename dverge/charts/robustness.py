@@ -7,106 +7,99 @@ from collections.abc import Iterable, Mapping
 import altair as alt
 import pandas as pd
 
+from dverge.charts.style import IS_MIXTURE, colour_by, if_mixture, interval_lines, tooltip, zoom_x
 from dverge.evaluation.comparison import Standing
 from dverge.evaluation.naming import model_title
 from dverge.results import Result
 
 KINDS = ("mixture", "submodel", "random submodel")
 SHAPES = ("circle", "circle", "diamond")
-HEIGHT = 400
-CURVE_HEIGHT = 360
+HEIGHT, CURVE_HEIGHT = 400, 360  # px
 
 
 def kind_of(model: str) -> str:
-    """The kind of a model: mixture, submodel, or a random one for each query."""
+    """The kind of a model: mixture, submodel, or random submodel (one drawn for each query)."""
     title = model_title(model)
     return title if title in KINDS else "submodel"
 
 
 def standing_frame(standings: Iterable[Standing]) -> pd.DataFrame:
-    """A row a model that has both figures.
+    """A row for each model with both a clean and a robust accuracy.
 
     Columns: ensemble, model, kind, n, and clean and robust accuracy in per cent, each with
     …_low and …_high of its 95 % interval.
     """
-    rows = []
-    for standing in standings:
-        for model, robust in standing.robust.items():
-            if (clean := standing.clean.get(model)) is None:
-                continue
-            what = {"ensemble": standing.name, "model": model_title(model), "kind": kind_of(model)}
-            rows.append({**what, "n": robust.n, **_of("clean", clean), **_of("robust", robust)})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        [
+            {
+                "ensemble": standing.name,
+                "model": model_title(model),
+                "kind": kind_of(model),
+                "n": robust.n,
+                **_accuracy("clean", standing.clean[model]),
+                **_accuracy("robust", robust),
+            }
+            for standing in standings
+            for model, robust in standing.robust.items()
+            if model in standing.clean
+        ]
+    )
 
 
-def _of(name: str, figure: Result) -> dict[str, float]:
-    return {name: figure.accuracy, f"{name}_low": figure.ci_low, f"{name}_high": figure.ci_high}
+def _accuracy(name: str, result: Result) -> dict[str, float]:
+    return {name: result.accuracy, f"{name}_low": result.ci_low, f"{name}_high": result.ci_high}
 
 
 def standing_chart(frame: pd.DataFrame, colours: Mapping[str, str], attack: str) -> alt.LayerChart:
     """Clean against robust accuracy: mixtures large and solid, submodels small and open."""
     x_title, y_title = "Accuracy without attack (%)", f"Accuracy under {attack} (%)"
-    nothing = alt.Axis(tickCount=6, grid=True)
+    axis = alt.Axis(tickCount=6, grid=True)
     base = alt.Chart(frame).encode(
-        x=alt.X("clean:Q", title=x_title, scale=alt.Scale(zero=False, padding=24), axis=nothing),
-        y=alt.Y("robust:Q", title=y_title, scale=alt.Scale(domainMin=0), axis=nothing),
-        color=alt.Color(
-            "ensemble:N",
-            scale=alt.Scale(domain=list(colours), range=list(colours.values())),
-            legend=alt.Legend(title=None, orient="top", columns=2, labelLimit=260, symbolSize=120),
+        x=alt.X("clean:Q", title=x_title, scale=alt.Scale(zero=False, padding=24), axis=axis),
+        y=alt.Y("robust:Q", title=y_title, scale=alt.Scale(domainMin=0), axis=axis),
+        color=colour_by("ensemble:N", colours, columns=2, labelLimit=260, symbolSize=120),
+        tooltip=tooltip(
+            ("ensemble:N", "Ensemble"),
+            ("model:N", "Model"),
+            ("clean:Q", "Without attack (%)", ".1f"),
+            ("robust:Q", "Under attack (%)", ".1f"),
+            *interval_lines("robust_low", "robust_high", ".1f"),
+            ("n:Q", "Images", ","),
         ),
-        tooltip=_tooltip(),
     )
-    faint = alt.condition("datum.kind == 'mixture'", alt.value(0.9), alt.value(0.3))
-    spread = [
-        base.mark_rule(strokeWidth=1.4).encode(x="clean_low:Q", x2="clean_high:Q", opacity=faint),
-        base.mark_rule(strokeWidth=1.4).encode(y="robust_low:Q", y2="robust_high:Q", opacity=faint),
-    ]
-    shape = alt.Shape(
-        "kind:N",
-        scale=alt.Scale(domain=list(KINDS), range=list(SHAPES)),
-        legend=None,
-    )
-    open_marks = base.transform_filter("datum.kind != 'mixture'").mark_point(
+    rule = base.mark_rule(strokeWidth=1.4).encode(opacity=if_mixture(0.9, 0.3))
+    open_marks = base.transform_filter(f"!({IS_MIXTURE})").mark_point(
         filled=False, size=70, strokeWidth=1.8, opacity=0.9
     )
-    solid = base.transform_filter("datum.kind == 'mixture'").mark_point(
-        filled=True, size=320, opacity=1
-    )
-    layers = [*spread, open_marks.encode(shape=shape), solid]
+    shapes = alt.Scale(domain=list(KINDS), range=list(SHAPES))
+    solid = base.transform_filter(IS_MIXTURE).mark_point(filled=True, size=320, opacity=1)
+    layers = [
+        rule.encode(x="clean_low:Q", x2="clean_high:Q"),
+        rule.encode(y="robust_low:Q", y2="robust_high:Q"),
+        open_marks.encode(shape=alt.Shape("kind:N", scale=shapes, legend=None)),
+        solid,
+    ]
     return alt.LayerChart(layer=layers).properties(height=HEIGHT)
 
 
-def _tooltip() -> list[alt.Tooltip]:
-    return [
-        alt.Tooltip("ensemble:N", title="Ensemble"),
-        alt.Tooltip("model:N", title="Model"),
-        alt.Tooltip("clean:Q", title="Without attack (%)", format=".1f"),
-        alt.Tooltip("robust:Q", title="Under attack (%)", format=".1f"),
-        alt.Tooltip("robust_low:Q", title="95 % from", format=".1f"),
-        alt.Tooltip("robust_high:Q", title="to", format=".1f"),
-        alt.Tooltip("n:Q", title="Images", format=","),
-    ]
-
-
-def eps_frame(figures: Mapping[str, Iterable[Result]]) -> pd.DataFrame:
-    """A row a model and budget, from each ensemble's own figures under the curve protocol.
+def eps_frame(results: Mapping[str, Iterable[Result]]) -> pd.DataFrame:
+    """A row for each model and budget, from each ensemble's results of the curve protocol.
 
     Columns: ensemble, model, kind, eps (0 without attack), accuracy, low, high in per cent, n.
     """
     rows = [
         {
             "ensemble": name,
-            "model": model_title(figure.model),
-            "kind": kind_of(figure.model),
-            "eps": figure.parameters.get("eps", 0.0),
-            "accuracy": figure.accuracy,
-            "low": figure.ci_low,
-            "high": figure.ci_high,
-            "n": figure.n,
+            "model": model_title(each.model),
+            "kind": kind_of(each.model),
+            "eps": each.parameters.get("eps", 0.0),
+            "accuracy": each.accuracy,
+            "low": each.ci_low,
+            "high": each.ci_high,
+            "n": each.n,
         }
-        for name, own in figures.items()
-        for figure in own
+        for name, own in results.items()
+        for each in own
     ]
     return pd.DataFrame(rows).sort_values(["ensemble", "model", "eps"], ignore_index=True)
 
@@ -115,7 +108,7 @@ def eps_chart(frame: pd.DataFrame, colours: Mapping[str, str], columns: int = 2)
     """Accuracy against the budget: mixtures thick with their intervals, submodels thin.
 
     Args:
-        frame: as of eps_frame.
+        frame: see eps_frame.
         colours: by ensemble, in the order of the legend.
         columns: of the legend.
     """
@@ -126,30 +119,22 @@ def eps_chart(frame: pd.DataFrame, colours: Mapping[str, str], columns: int = 2)
             scale=alt.Scale(nice=False),
             axis=alt.Axis(tickCount=8, grid=False),
         ),
-        color=alt.Color(
-            "ensemble:N",
-            scale=alt.Scale(domain=list(colours), range=list(colours.values())),
-            legend=alt.Legend(
-                title=None, orient="top", columns=columns, labelLimit=260, symbolOpacity=1
-            ),
-        ),
+        color=colour_by("ensemble:N", colours, columns=columns, labelLimit=260, symbolOpacity=1),
         detail="model:N",
     )
-    y = alt.Y("accuracy:Q", title="Result (%)", scale=alt.Scale(domainMin=0))
-    mixture = "datum.kind == 'mixture'"
-    tooltip = [
-        alt.Tooltip("ensemble:N", title="Ensemble"),
-        alt.Tooltip("model:N", title="Model"),
-        alt.Tooltip("eps:Q", title="eps", format=".3f"),
-        alt.Tooltip("accuracy:Q", title="Result (%)", format=".1f"),
-        alt.Tooltip("low:Q", title="95 % from", format=".1f"),
-        alt.Tooltip("high:Q", title="to", format=".1f"),
-    ]
-    band = base.transform_filter(mixture).mark_area(opacity=0.15).encode(y="low:Q", y2="high:Q")
-    thin = base.transform_filter(f"!({mixture})").mark_line(strokeWidth=1, opacity=0.55)
+    line = base.encode(
+        y=alt.Y("accuracy:Q", title="Accuracy (%)", scale=alt.Scale(domainMin=0)),
+        tooltip=tooltip(
+            ("ensemble:N", "Ensemble"),
+            ("model:N", "Model"),
+            ("eps:Q", "eps", ".3f"),
+            ("accuracy:Q", "Accuracy (%)", ".1f"),
+            *interval_lines("low", "high", ".1f"),
+        ),
+    )
+    band = base.transform_filter(IS_MIXTURE).mark_area(opacity=0.15).encode(y="low:Q", y2="high:Q")
+    thin = line.transform_filter(f"!({IS_MIXTURE})").mark_line(strokeWidth=1, opacity=0.55)
     dots = alt.OverlayMarkDef(size=45)
-    thick = base.transform_filter(mixture).mark_line(strokeWidth=3, point=dots)
-    lines = [each.encode(y=y, tooltip=tooltip) for each in (thin, thick)]
-    zoom = alt.selection_interval(bind="scales", encodings=["x"], name="zoom")
-    lines[-1] = lines[-1].add_params(zoom)
-    return alt.LayerChart(layer=[band, *lines]).properties(height=CURVE_HEIGHT)
+    thick = line.transform_filter(IS_MIXTURE).mark_line(strokeWidth=3, point=dots)
+    layers = [band, thin, thick.add_params(zoom_x())]
+    return alt.LayerChart(layer=layers).properties(height=CURVE_HEIGHT)

@@ -1,4 +1,4 @@
-"""Result rows as tables for the screen and for papers."""
+"""Results as tables for the screen and for papers."""
 
 from __future__ import annotations
 
@@ -15,44 +15,43 @@ LATEX_SIGNS = str.maketrans(
 )
 
 
-def result_frame(rows: Iterable[Result]) -> pd.DataFrame:
-    """A line a result; accuracies in per cent."""
+def result_frame(results: Iterable[Result]) -> pd.DataFrame:
+    """A row for each result; accuracies in per cent."""
     return pd.DataFrame(
         [
             {
-                "Ensemble": row.checkpoint,
-                "Model": model_title(row.model),
-                "Attack": attack_title(row.attack, row.parameters),
-                "Follows": victim_title(row.parameters.get("victim", "")) or "–",
-                "Accuracy": row.accuracy,
-                "95 % from": row.ci_low,
-                "to": row.ci_high,
-                "Images": row.n,
-                "Split": str(row.split),
-                "Protocol": str(row.protocol),
-                "Restarts": row.parameters.get("restarts", 1),
-                "Seed": row.seed,
-                "Seconds": row.seconds,
-                "Device": row.device,
+                "Ensemble": result.checkpoint,
+                "Model": model_title(result.model),
+                "Attack": attack_title(result.attack, result.parameters),
+                "Follows": victim_title(result.parameters.get("victim", "")) or "–",
+                "Accuracy": result.accuracy,
+                "95 % from": result.ci_low,
+                "to": result.ci_high,
+                "Images": result.n,
+                "Split": str(result.split),
+                "Protocol": str(result.protocol),
+                "Restarts": result.parameters.get("restarts", 1),
+                "Seed": result.seed,
+                "Seconds": result.seconds,
+                "Device": result.device,
             }
-            for row in rows
+            for result in results
         ]
     )
 
 
 def to_markdown(frame: pd.DataFrame) -> str:
     """A frame as a Markdown table."""
-    lines = [list(frame.columns), ["---"] * len(frame.columns), *_cells(frame)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    rows = [list(frame.columns), ["---"] * len(frame.columns), *_cells(frame)]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def to_latex(frame: pd.DataFrame) -> str:
     """A frame as a LaTeX tabular (with booktabs)."""
-    form = "".join("r" if pd.api.types.is_numeric_dtype(kind) else "l" for kind in frame.dtypes)
-    body = [_latex_line(line) for line in _cells(frame)]
-    head = _latex_line(list(frame.columns))
-    parts = [rf"\begin{{tabular}}{{{form}}}", r"\toprule", head, r"\midrule", *body]
-    return "\n".join([*parts, r"\bottomrule", r"\end{tabular}", ""])
+    columns = "".join("r" if pd.api.types.is_numeric_dtype(kind) else "l" for kind in frame.dtypes)
+    head, *body = (_latex_line(row) for row in (list(frame.columns), *_cells(frame)))
+    lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule", *body]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
 def _latex_line(cells: Sequence[str]) -> str:
@@ -60,8 +59,7 @@ def _latex_line(cells: Sequence[str]) -> str:
 
 
 def _cells(frame: pd.DataFrame) -> list[list[str]]:
-    return [[_text(value) for value in line] for line in frame.itertuples(index=False)]
-
-
-def _text(value: object) -> str:
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+    return [
+        [f"{value:.2f}" if isinstance(value, float) else str(value) for value in row]
+        for row in frame.itertuples(index=False)
+    ]

@@ -1,11 +1,11 @@
-"""The distilled features of one pair: what they are, and what every model takes each of them for.
+"""The distilled features of one pair, and what every model predicts on them.
 
-For each member i and layer l, the course of Eq. 1 from the source towards the target,
+For each member i and layer l, all steps of Eq. 1 from the source towards the target,
 
     x'_{f_i^l}(x, x_s) = argmin_z ‖f_i^l(z) - f_i^l(x)‖²  subject to  ‖z - x_s‖∞ ≤ eps,
 
-and at each step of it the answers of all members and their mixture. Where another member takes the
-feature for the target, too, it shares the weakness of the member that it was distilled on.
+and at each step the predictions of all members and their mixture. If another member also
+classifies the feature as the target, it shares the weakness of the member it was distilled on.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from dverge.models import LAYERS, Conv, Ensemble, mix
 
 
 class Says(enum.StrEnum):
-    """What a model takes a distilled feature for: one of the pair's classes, or another one."""
+    """The class that a model predicts on a distilled feature, relative to the pair."""
 
     TARGET = "target"
     SOURCE = "source"
@@ -36,12 +36,12 @@ class Says(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Counts:
-    """How often features are taken for the target, each of how many answers.
+    """How many predictions on distilled features are the target's class, each of how many.
 
     Attributes:
-        own, own_of: answers of the member that a feature was distilled on.
-        others, others_of: answers of the other members.
-        mixture, mixture_of: answers of the mixture.
+        own, own_of: predictions of the member that the feature was distilled on.
+        others, others_of: predictions of the other members.
+        mixture, mixture_of: predictions of the mixture.
     """
 
     own: int
@@ -54,16 +54,16 @@ class Counts:
 
 @dataclass(frozen=True, eq=False)
 class Distilled:
-    """One pair on one ensemble of M members; models are the members in order and last the mixture.
+    """One pair on one ensemble of M members; models are the members in order, then the mixture.
 
     Layers are 1 to 5, at index 0 to 4; step 0 is the start, the last step the distilled feature.
 
     Attributes:
         pair: one source and one target.
         config: budget and steps about the source.
-        images: M×5×(steps+1)×3×32×32 in [0, 1] on the CPU, the course on each member and layer.
+        images: M×5×(steps+1)×3×32×32 in [0, 1] on the CPU, every iterate by member and layer.
         distances: float64, M×5×(steps+1), ‖f(z) - f(x)‖² of Eq. 1, in the features' own unit.
-        log_probs: float64, M×5×(steps+1)×(M+1)×10, what every model says of each image.
+        log_probs: float64, M×5×(steps+1)×(M+1)×10, every model's log-probabilities there.
         unchanged: float64, 2×(M+1)×10, log-probabilities of the source and of the target.
     """
 
@@ -76,12 +76,12 @@ class Distilled:
 
     @property
     def members(self) -> int:
-        """M, how many members the ensemble has."""
+        """M, the number of members."""
         return len(self.images)
 
     @property
     def steps(self) -> int:
-        """How many steps were taken."""
+        """The number of steps."""
         return self.config.steps
 
     @property
@@ -95,13 +95,13 @@ class Distilled:
         return int(self.pair.targets.labels[0])
 
     def says(self, answer: int) -> Says:
-        """What a class, 0–9, is of this pair."""
+        """Whether a predicted class, 0–9, is this pair's target, its source or another class."""
         if answer == self.target:
             return Says.TARGET
         return Says.SOURCE if answer == self.source else Says.OTHER
 
     def classes(self, step: int | None = None) -> Tensor:
-        """int64, M×5×(M+1), the class that each model says at a step; the last one if None.
+        """int64, M×5×(M+1), the class that each model predicts at a step; at the last if None.
 
         Raises:
             ConfigError: there is no such step.
@@ -109,46 +109,49 @@ class Distilled:
         return self.log_probs[:, :, self.at(step)].argmax(3)
 
     def course(self) -> Tensor:
-        """float64, M×5×(steps+1), the squared distance in per cent of the start's."""
+        """float64, M×5×(steps+1), the squared distance in per cent of its value at the start."""
         start = self.distances[:, :, :1]
         return 100 * self.distances / start.where(start > 0, 1)
 
     def counts(self, step: int | None = None, layer: int | None = None) -> Counts:
-        """How often the features of all layers, or of one, are taken for the target at a step.
+        """How often models predict the target's class at a step, over all layers or on one.
 
         Raises:
             ConfigError: there is no such step or layer.
         """
-        target = self.classes(step) == self.target
+        is_target = self.classes(step) == self.target
         if layer is not None:
             require_integer("layer", layer, 1, LAYERS)
-            target = target[:, [layer - 1]]
-        features, own = target[..., 0].numel(), int(target[..., :-1].diagonal(dim1=0, dim2=2).sum())
+            is_target = is_target[:, [layer - 1]]
+        members, mixture = is_target[..., :-1], is_target[..., -1]
+        features, own = mixture.numel(), int(members.diagonal(dim1=0, dim2=2).sum())
         return Counts(
             own=own,
             own_of=features,
-            others=int(target[..., :-1].sum()) - own,
+            others=int(members.sum()) - own,
             others_of=features * (self.members - 1),
-            mixture=int(target[..., -1].sum()),
+            mixture=int(mixture.sum()),
             mixture_of=features,
         )
 
     def diversity(self, step: int | None = None) -> Diversity:
-        """Eq. 2 of this pair alone at a step; at the last, what `diversity` finds of it.
+        """Eq. 2 of this pair alone at a step; at the last step it equals `diversity` of the pair.
 
         Raises:
             ConfigError: there is no such step.
         """
-        said = self.log_probs[:, :, self.at(step), :-1].transpose(0, 1).unsqueeze(3)  # 5×M×M×1×10
-        return Diversity(-said[..., self.target], said.argmax(4) == self.target, ALL_LAYERS)
+        log_probs = self.log_probs[:, :, self.at(step), :-1]
+        log_probs = log_probs.transpose(0, 1).unsqueeze(3)  # 5×M×M×1×10
+        loss, is_target = -log_probs[..., self.target], log_probs.argmax(4) == self.target
+        return Diversity(loss, is_target, ALL_LAYERS)
 
     def loss(self) -> float:
-        """Eq. 2 of this pair in nats, the mean over different members; NaN of one member."""
+        """Eq. 2 of this pair in nats, the mean over pairs of members; NaN for one member."""
         others = ~torch.eye(self.members, dtype=torch.bool)
         return self.diversity().matrix()[others].mean().item()
 
     def to_dict(self) -> dict[str, Any]:
-        """Settings and all that was found, as plain JSON values; probabilities to six digits."""
+        """Settings and results as plain JSON values; probabilities to six digits."""
         models = model_names(self.members)
         source, target = (_rounded(each.exp()) for each in self.unchanged)
         features = [
@@ -173,7 +176,7 @@ class Distilled:
         }
 
     def at(self, step: int | None) -> int:
-        """The number of a step; the last one's if None.
+        """The step's number, or the last one's if None.
 
         Raises:
             ConfigError: there is no such step.
@@ -185,7 +188,7 @@ class Distilled:
 
 
 def one_pair(source: ImageSet, target: ImageSet) -> Pairs:
-    """A pair of two images.
+    """The pair of one source and one target.
 
     Raises:
         ConfigError: there are several images, or both are of one class.
@@ -204,7 +207,7 @@ def one_pair(source: ImageSet, target: ImageSet) -> Pairs:
 def distilled(
     ensemble: Ensemble, pair: Pairs, config: AttackConfig = REPORT_DISTILLATION
 ) -> Distilled:
-    """Distil one pair from each layer of each member, and ask all models at every step.
+    """Distil one pair from each layer of each member, and evaluate all models at every step.
 
     The ensemble is left as it is.
 
@@ -225,21 +228,21 @@ def distilled(
     ]
     shape = (len(ensemble), LAYERS, config.steps + 1)
     images = torch.cat([image for path in paths for image in path.images])
-    closeness = torch.cat([value for path in paths for value in path.objective])
-    said = _log_probs(ensemble, torch.cat([source, target, images]))
+    distances = -torch.cat([value for path in paths for value in path.objective])
+    log_probs = _log_probs(ensemble, torch.cat([source, target, images]))
     return Distilled(
         pair,
         config,
         images.cpu().view(*shape, *images.shape[1:]),
-        -closeness.double().cpu().view(shape),
-        said[2:].view(*shape, *said.shape[1:]),
-        said[:2],
+        distances.double().cpu().view(shape),
+        log_probs[2:].view(*shape, *log_probs.shape[1:]),
+        log_probs[:2],
     )
 
 
 @torch.no_grad()
 def _log_probs(ensemble: Ensemble, images: Tensor) -> Tensor:
-    """float64, N×(M+1)×10 on the CPU, the members' log-probabilities and last the mixture's."""
+    """float64, N×(M+1)×10 on the CPU, the members' log-probabilities, then the mixture's."""
     logits = torch.stack([member(images).double() for member in ensemble.members])
     members = logits.log_softmax(2)
     return torch.cat([members, mix(members).unsqueeze(0)]).transpose(0, 1).cpu()

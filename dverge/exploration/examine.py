@@ -1,13 +1,13 @@
-"""One image under one attack: what each member and the mixture say before and after."""
+"""One image under one attack: what each member and the mixture predict before and after."""
 
 from __future__ import annotations
 
 import enum
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from dverge.attacks import MIXTURE, AttackConfig, Trace, Victim, all_probabilities, attack
@@ -17,7 +17,7 @@ from dverge.models import Ensemble
 
 
 class Verdict(enum.StrEnum):
-    """How one model fares on one attacked image."""
+    """What an attack does to one model's answer on one image."""
 
     HOLDS = "holds"
     FOOLED = "fooled"
@@ -33,17 +33,17 @@ MIXTURE_WORDS = {
 
 @dataclass(frozen=True)
 class Examination:
-    """The outcome for one ensemble; models are its members in order and last the mixture.
+    """The result on one ensemble; models are the members in order, then the mixture.
 
     Attributes:
-        clean, adversarial: the image before and after, 1×3×32×32 in [0, 1].
+        clean, adversarial: the image before and after the attack, 1×3×32×32 in [0, 1].
         label: its true class, 0–9.
         before, after: (M+1)×10 probabilities.
-        verdicts: M+1.
+        verdicts: M+1, one for each model.
         config: the attack.
         victim: what its gradient was taken of.
-        course: of the attack, its last iterate being the adversarial image.
-        target: the class a targeted attack aims at, else None.
+        course: every iterate of the attack; the last is the adversarial image.
+        target: the class that a targeted attack aims at, else None.
     """
 
     clean: Tensor
@@ -66,7 +66,7 @@ class Examination:
         return self.verdicts[-1]
 
     def at(self, step: int) -> Examination:
-        """The outcome if the attack had ended after so many steps; 0 is where it began.
+        """The result if the attack had ended after `step` steps; 0 is where it began.
 
         Raises:
             ConfigError: the attack has no such step.
@@ -77,37 +77,33 @@ class Examination:
             self,
             adversarial=self.course.images[step],
             after=after,
-            verdicts=_judged(self.label, self.before, after),
+            verdicts=_verdicts(self.label, self.before, after),
         )
 
     def without_course(self) -> Examination:
-        """The same outcome, small to keep: of the course there is the end alone."""
+        """The same result with only the end of the course, so that it takes little memory."""
         return replace(self, course=self.course.end())
 
     def sizes(self) -> dict[str, float]:
-        """Largest and Euclidean length of the perturbation."""
+        """The perturbation's L-inf and L2 length."""
         delta = (self.adversarial - self.clean).flatten()
         return {"linf": delta.abs().max().item(), "l2": delta.norm().item()}
 
     def to_dict(self) -> dict[str, Any]:
-        """Settings and outcome as plain JSON values."""
+        """Settings and result as plain JSON values."""
         names = model_names(len(self.members))
+        models = zip(names, self.verdicts, self.before, self.after, strict=True)
         return {
-            "attack": asdict(self.config),
-            "victim": str(self.victim),
-            "true_class": CLASSES[self.label],
-            "target_class": None if self.target is None else CLASSES[self.target],
+            **attack_record(self.config, self.victim, self.label, self.target),
             "perturbation": self.sizes(),
             "models": [
                 {
                     "model": name,
                     "verdict": verdict,
-                    "before": dict(zip(CLASSES, before.tolist(), strict=True)),
-                    "after": dict(zip(CLASSES, after.tolist(), strict=True)),
+                    "before": by_class(before),
+                    "after": by_class(after),
                 }
-                for name, verdict, before, after in zip(
-                    names, self.verdicts, self.before, self.after, strict=True
-                )
+                for name, verdict, before, after in models
             ],
         }
 
@@ -120,7 +116,7 @@ def examine(
     victim: Victim = MIXTURE,
     target: int | None = None,
 ) -> Examination:
-    """Attack one image and ask every member and the mixture before and after.
+    """Attack one image, and evaluate every member and the mixture before and after.
 
     Args:
         ensemble: the members.
@@ -131,31 +127,39 @@ def examine(
         target: class to reach; needed if config.targeted, and only then.
 
     Raises:
-        ConfigError: a class or the victim does not exist, or target does not go with the config.
+        ConfigError: a class or the victim does not exist, or a target class is missing or not
+            allowed.
     """
-    aim = image.new_tensor([aim_of(label, config, target)]).long()
-    found = attack(ensemble, image, aim, config, victim, record=True)
-    before, after = (all_probabilities(ensemble, x)[:, 0] for x in (image, found.images))
-    verdicts = _judged(label, before, after)
-    assert found.trace is not None
+    aim = attack_label(image, label, config, target)
+    result = attack(ensemble, image, aim, config, victim, record=True)
+    assert result.trace is not None
+    before, after = (all_probabilities(ensemble, x)[:, 0] for x in (image, result.images))
+    verdicts = _verdicts(label, before, after)
     return Examination(
-        image, found.images, label, before, after, verdicts, config, victim, found.trace, target
+        image, result.images, label, before, after, verdicts, config, victim, result.trace, target
     )
 
 
 def every_victim(
     ensemble: Ensemble, image: Tensor, label: int, config: AttackConfig, target: int | None = None
 ) -> list[Examination]:
-    """The same attack on each member in turn and last on the mixture; see examine."""
-    victims = [*map(Victim, range(len(ensemble))), MIXTURE]
-    return [examine(ensemble, image, label, config, victim, target) for victim in victims]
+    """The same attack on each member in turn, then on the mixture; see examine."""
+    return [
+        examine(ensemble, image, label, config, victim, target)
+        for victim in victims_of(len(ensemble))
+    ]
 
 
-def aim_of(label: int, config: AttackConfig, target: int | None) -> int:
-    """The class that an attack on an image of a class is given: the target, if there is one.
+def victims_of(members: int) -> list[Victim]:
+    """Each of so many members in order, then the mixture."""
+    return [*map(Victim, range(members)), MIXTURE]
+
+
+def attack_label(image: Tensor, label: int, config: AttackConfig, target: int | None) -> Tensor:
+    """The one label that `attack` needs for an image: the target if there is one, else its class.
 
     Raises:
-        ConfigError: a class does not exist, or target does not go with the config.
+        ConfigError: a class does not exist, or a target class is missing or not allowed.
     """
     for name, value in (("true class", label), ("target class", target)):
         if value is not None and not 0 <= value < len(CLASSES):
@@ -166,62 +170,85 @@ def aim_of(label: int, config: AttackConfig, target: int | None) -> int:
         raise ConfigError(
             f"the target class is the true class, {CLASSES[label]}; choose another target."
         )
-    return label if target is None else target
+    return torch.tensor([label if target is None else target], device=image.device)
 
 
-def _judged(label: int, before: Tensor, after: Tensor) -> tuple[Verdict, ...]:
-    """The verdict on each of the models whose probabilities (M+1)×10 these are."""
-    said = zip(before.argmax(1).tolist(), after.argmax(1).tolist(), strict=True)
-    return tuple(judge(label, b, a) for b, a in said)
+def _verdicts(label: int, before: Tensor, after: Tensor) -> tuple[Verdict, ...]:
+    """The verdict on each model, from its probabilities before and after, (M+1)×10."""
+    predicted = zip(before.argmax(1).tolist(), after.argmax(1).tolist(), strict=True)
+    return tuple(judge(label, *classes) for classes in predicted)
 
 
 def judge(label: int, before: int, after: int) -> Verdict:
-    """The verdict on a model that said `before`, and says `after` on the attacked image."""
+    """The verdict on a model that predicts class `before`, and `after` on the attacked image."""
     if before != label:
         return Verdict.WRONG_BEFORE
     return Verdict.HOLDS if after == label else Verdict.FOOLED
 
 
 def model_names(members: int) -> list[str]:
-    """What the models are called on screen and in files: the submodels, then the mixture."""
+    """The models' names on screen and in files: the submodels, then the mixture."""
     return [f"submodel {i}" for i in range(1, members + 1)] + ["mixture"]
 
 
+def attack_record(
+    config: AttackConfig, victim: Victim, label: int, target: int | None
+) -> dict[str, Any]:
+    """An attack on one image as plain JSON values."""
+    return {
+        "attack": asdict(config),
+        "victim": str(victim),
+        "true_class": CLASSES[label],
+        "target_class": None if target is None else CLASSES[target],
+    }
+
+
+def by_class(probabilities: Tensor) -> dict[str, float]:
+    """Ten probabilities by the name of their class."""
+    return dict(zip(CLASSES, probabilities.tolist(), strict=True))
+
+
 def summarise(verdicts: Sequence[Verdict]) -> str:
-    """The outcome in a sentence, such as "2 of 3 submodels fooled, the mixture holds."."""
+    """The result in a sentence, such as "2 of 3 submodels fooled, the mixture holds."."""
     *members, mixture = verdicts
-    counts, total = Counter(members), len(members)
-    fooled, wrong = counts[Verdict.FOOLED], counts[Verdict.WRONG_BEFORE]
-    noun = "submodel" if total == 1 else "submodels"
-    parts = [f"{fooled} of {total} {noun} fooled"]
-    if wrong:
-        parts.append(f"{wrong} wrong before the attack")
-    ending = MIXTURE_WORDS[mixture]
-    return f"{', '.join(parts)}; {ending}." if wrong else f"{parts[0]}, {ending}."
+    noun = "submodel" if len(members) == 1 else "submodels"
+    fooled = f"{members.count(Verdict.FOOLED)} of {len(members)} {noun} fooled"
+    if wrong := members.count(Verdict.WRONG_BEFORE):
+        return f"{fooled}, {wrong} wrong before the attack; {MIXTURE_WORDS[mixture]}."
+    return f"{fooled}, {MIXTURE_WORDS[mixture]}."
 
 
 def success(examinations: Sequence[Examination], model: int) -> tuple[int, int]:
-    """How many of several attacked images fool a model, of how many it was right on before.
+    """How many attacked images fool a model, and how many it classified correctly before.
 
     Args:
-        examinations: one an image, all of one ensemble.
+        examinations: one for each image, all of one ensemble.
         model: 0 is the first member, -1 the mixture.
     """
-    counts = Counter(each.verdicts[model] for each in examinations)
-    return counts[Verdict.FOOLED], counts[Verdict.FOOLED] + counts[Verdict.HOLDS]
+    return _fooled([each.verdicts[model] for each in examinations])
 
 
 def carried_over(by_victim: Sequence[Examination]) -> tuple[int, int]:
-    """How many answers of other members the attacks on single members turn, of how many.
+    """How many answers of the other members the attacks on single members change.
 
     Args:
-        by_victim: as of every_victim: an attack on each member in turn, and last on the mixture.
+        by_victim: an attack on each member in turn, then on the mixture; see every_victim.
 
     Returns:
-        Answers turned, and those that could be: of members that were right before, to attacks on
-        each other member.
+        The answers changed, and all those that could be: every attack on a member is counted on
+        each other member that was correct before it.
     """
-    members = range(len(by_victim) - 1)
-    others = [by_victim[i].verdicts[j] for i in members for j in members if i != j]
-    possible = [verdict for verdict in others if verdict is not Verdict.WRONG_BEFORE]
-    return possible.count(Verdict.FOOLED), len(possible)
+    return _fooled(
+        [
+            verdict
+            for i, attacked in enumerate(by_victim[:-1])
+            for j, verdict in enumerate(attacked.members)
+            if i != j
+        ]
+    )
+
+
+def _fooled(verdicts: Sequence[Verdict]) -> tuple[int, int]:
+    """How many are fooled, and how many were correct before the attack."""
+    correct_before = len(verdicts) - verdicts.count(Verdict.WRONG_BEFORE)
+    return verdicts.count(Verdict.FOOLED), correct_before

@@ -1,4 +1,4 @@
-"""Random noise of an attack's own size: what the perturbation does beyond its length."""
+"""Random noise as large as an attack's perturbation, to compare the attack with."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from dverge.attacks import Norm, all_probabilities
+from dverge.attacks.geometry import lengths
 from dverge.errors import require_integer
 from dverge.exploration.examine import Examination
-from dverge.models import Ensemble
+from dverge.models import IMAGE_SHAPE, Ensemble
 from dverge.seeds import derive_seed
 
 BATCH = 256
@@ -21,11 +22,11 @@ class NoiseTest:
     """What many random perturbations of one size do to one image.
 
     Attributes:
-        size: of each, in the attack's norm, before the pixel box clips it.
-        image: 1×3×32×32 in [0, 1], the first of them.
+        size: of each perturbation in the attack's norm, before clipping to [0, 1].
+        image: 1×3×32×32 in [0, 1], the first noisy image.
         after: (M+1)×10, the models' probabilities on it.
-        fooled: for each model on how many draws it says another class than the true one.
-        draws: how many.
+        fooled: for each model, the number of draws on which its prediction is not the true class.
+        draws: how many noisy images were tested.
         seed: of the draws.
     """
 
@@ -41,14 +42,14 @@ class NoiseTest:
 def noise_test(
     ensemble: Ensemble, examination: Examination, draws: int = 100, seed: int = 0
 ) -> NoiseTest:
-    """Ask every model about random perturbations as large as the one an attack found.
+    """Evaluate every model under random perturbations as large as an attack's.
 
-    For L-inf each value is moved by plus or minus the size, for L2 the noise is Gaussian at that
-    length: the most that the norm allows, as the attack's is.
+    L-inf noise moves each value by plus or minus the size; L2 noise is Gaussian, scaled to the
+    size. Like the attack, both use all of the norm's budget.
 
     Args:
         ensemble: the members.
-        examination: whose clean image and perturbation's size are taken.
+        examination: provides the clean image and the size of the perturbation.
         draws: 1 to 10,000.
         seed: of the noise, which is drawn on the CPU.
 
@@ -57,18 +58,17 @@ def noise_test(
     """
     require_integer("draws", draws, 1, 10_000)
     norm, clean = examination.config.norm, examination.clean
-    size = examination.sizes()[str(norm)]
-    noise = size * _unit_noise(draws, norm, seed).to(clean)
-    images = (clean + noise).clamp(0, 1)
-    asked = torch.cat([all_probabilities(ensemble, some) for some in images.split(BATCH)], 1)
-    fooled = (asked.argmax(2) != examination.label).sum(1).tolist()
-    return NoiseTest(size, images[:1], asked[:, 0], tuple(fooled), draws, seed)
+    size = examination.sizes()[norm]
+    noise = unit_noise(draws, norm, derive_seed(seed, "noise")).to(clean)
+    images = (clean + size * noise).clamp(0, 1)
+    batches = [all_probabilities(ensemble, batch) for batch in images.split(BATCH)]
+    probabilities = torch.cat(batches, 1)
+    fooled = (probabilities.argmax(2) != examination.label).sum(1).tolist()
+    return NoiseTest(size, images[:1], probabilities[:, 0], tuple(fooled), draws, seed)
 
 
-def _unit_noise(draws: int, norm: Norm, seed: int) -> Tensor:
-    """Noise of length one in the norm, draws×3×32×32 float64."""
-    generator = torch.Generator().manual_seed(derive_seed(seed, "noise"))
-    noise = torch.randn((draws, 3, 32, 32), generator=generator, dtype=torch.float64)
-    if norm is Norm.LINF:
-        return noise.sign()
-    return noise / noise.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+def unit_noise(count: int, norm: Norm, seed: int) -> Tensor:
+    """Noise of length one in the norm, count×3×32×32 float64: random signs, or Gaussian for L2."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn((count, *IMAGE_SHAPE), generator=generator, dtype=torch.float64)
+    return noise.sign() if norm is Norm.LINF else noise / lengths(noise)

@@ -1,8 +1,8 @@
-"""How far members share weaknesses: one pair in words, a batch of pairs in figures.
+"""How far members share weaknesses: one pair in a sentence, a batch of pairs in figures.
 
 A feature distilled on one member shows a weakness of that member. The share of such features that
-the *other* members take for the target, too, is the overlap of their weaknesses; Eq. 2 is their
-mean loss towards it. What the members say of the sources themselves is the ground level of both.
+the *other* members also classify as the target is the overlap of their weaknesses; Eq. 2 is their
+mean loss towards the target. The members' predictions on the sources are the baseline of both.
 """
 
 from __future__ import annotations
@@ -25,42 +25,40 @@ from dverge.results import Z95
 
 
 def overlap_in_words(named: Sequence[tuple[str, Distilled]], step: int | None = None) -> str:
-    """What submodels say of each other's features and of their own, at a step.
+    """What submodels predict on each other's features and on their own, in a sentence.
 
     Args:
-        named: each ensemble's name and what was found of it; of the same classes and steps.
+        named: each ensemble's name and its distilled features; all of the same classes and steps.
         step: 0 to the number of steps; the last if None.
 
     Raises:
-        ConfigError: there is no ensemble, they do not go together, or there is no such step.
+        ConfigError: there is no ensemble, classes or steps differ, or there is no such step.
     """
     require(len(named) > 0, "the number of ensembles", len(named), "at least 1")
     first = named[0][1]
     kinds = {(each.source, each.target, each.steps) for _, each in named}
     require(len(kinds) == 1, "the number of different pairs or steps", len(kinds), "1")
-    at, what = first.at(step), f"{CLASSES[first.target]}, the target,"
+    at, target = first.at(step), f"{CLASSES[first.target]}, the target,"
     asked = "Asked" if at == first.steps else f"After {at} of {first.steps} steps, asked"
-    counts = [(name, each.counts(step)) for name, each in named]
-    others = [(f"{c.others} of {c.others_of} times", name) for name, c in counts if c.others_of]
-    own = [(f"{c.own} of {c.own_of} times", name) for name, c in counts]
-    alone = len(named) == 1
+    counts = [(f" in {name}" if len(named) > 1 else "", each.counts(step)) for name, each in named]
+    others = _listed([f"{c.others} of {c.others_of} times{of}" for of, c in counts if c.others_of])
+    own = _listed([f"{c.own} of {c.own_of} times{of}" for of, c in counts])
     if not others:
-        return f"{asked} about its own features, a submodel says {what} {_listed(own, alone)}."
+        return f"{asked} about its own features, a submodel says {target} {own}."
     return (
-        f"{asked} about a feature distilled on another submodel, submodels say {what} "
-        f"{_listed(others, alone)}; asked about their own, {_listed(own, alone)}."
+        f"{asked} about a feature distilled on another submodel, submodels say {target} "
+        f"{others}; asked about their own, {own}."
     )
 
 
-def _listed(counts: Sequence[tuple[str, str]], alone: bool) -> str:
-    """Counts with the ensembles they are of, unless there is but one."""
-    *most, last = (count if alone else f"{count} in {name}" for count, name in counts)
-    return f"{', '.join(most)} and {last}" if most else last
+def _listed(parts: Sequence[str]) -> str:
+    """The parts as "a, b and c"."""
+    return " and ".join(filter(None, (", ".join(parts[:-1]), *parts[-1:])))
 
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over pairs with its 95 % interval, ± 1.96 standard errors; NaN for one pair."""
+    """A mean over pairs with its 95 % interval, ± 1.96 standard errors (NaN for one pair)."""
 
     value: float
     low: float
@@ -71,13 +69,12 @@ class Mean:
 class Overlap:
     """A batch of N pairs on one ensemble of M members.
 
-    Means are over pairs; the layers and members of a pair are averaged first, for they share its
-    images. A layer is 1–5, or all of them alike if None. Of one member, the others' figures are
-    NaN.
+    Means are over pairs. Within a pair, layers and members are averaged first, because they share
+    its images. A layer is 1–5, or None for all. With one member, the others' figures are NaN.
 
     Attributes:
-        crossed: what each member says of each member's features.
-        unchanged: bool, M×N, members that take the source itself for the target.
+        crossed: each member's loss and prediction on each member's features.
+        unchanged: bool, M×N, the member classifies the source itself as the target.
     """
 
     crossed: Diversity
@@ -85,33 +82,33 @@ class Overlap:
 
     @property
     def n(self) -> int:
-        """How many pairs."""
+        """The number of pairs."""
         return self.crossed.n
 
     def own(self, layer: int | None = None) -> Mean:
-        """Features that the member they were distilled on takes for the target, per cent."""
-        return _mean(100 * self._sees(layer).diagonal(dim1=1, dim2=2).mean((0, 2)))
+        """Features that the member they were distilled on classifies as the target, in per cent."""
+        return _mean(100 * self._is_target(layer).diagonal(dim1=1, dim2=2).mean((0, 2)))
 
     def others(self, layer: int | None = None) -> Mean:
-        """Features that the other members take for the target, per cent of their answers."""
-        return _mean(100 * _between(self._sees(layer)))
+        """Predictions of the other members that are the target, in per cent."""
+        return _mean(100 * _between(self._is_target(layer)))
 
     def ground(self) -> Mean:
-        """Sources that members take for the target as they are, per cent of the answers."""
+        """Predictions on the unchanged sources that are the target, in per cent: the baseline."""
         return _mean(100 * self.unchanged.double().mean(0))
 
     def loss(self, layer: int | None = None) -> Mean:
-        """Eq. 2, in nats, the mean over pairs of different members."""
-        return _mean(_between(_of_layer(self.crossed.loss, layer)))
+        """Eq. 2 in nats, the mean over pairs of different members."""
+        return _mean(_between(_select_layer(self.crossed.loss, layer)))
 
     def as_many(self, others: int) -> float:
-        """Pairs whose features the others take for the target at least so often, per cent."""
-        times = self.crossed.sees_target.sum((0, 1, 2))
-        times -= self.crossed.sees_target.diagonal(dim1=1, dim2=2).sum((0, 2))
-        return 100 * (times >= others).double().mean().item()
+        """Pairs with at least so many target predictions by the other members, in per cent."""
+        sees = self.crossed.sees_target
+        counts = sees.sum((0, 1, 2)) - sees.diagonal(dim1=1, dim2=2).sum((0, 2))
+        return 100 * (counts >= others).double().mean().item()
 
-    def _sees(self, layer: int | None) -> Tensor:
-        return _of_layer(self.crossed.sees_target, layer).double()
+    def _is_target(self, layer: int | None) -> Tensor:
+        return _select_layer(self.crossed.sees_target, layer).double()
 
 
 def overlap(
@@ -120,24 +117,24 @@ def overlap(
     config: AttackConfig = REPORT_DISTILLATION,
     on_progress: Callable[[float], None] | None = None,
 ) -> Overlap:
-    """Distil every pair from every layer of each member, and ask every member.
+    """Distil every pair from every layer of each member, and evaluate every member.
 
     Args:
         ensemble: members with features(images, layer), on the pairs' device; left as they are.
         pairs: sources and targets.
         config: budget and steps about the sources, of one restart.
-        on_progress: told the share done, above 0 to 1.
+        on_progress: called with the share done, above 0 to 1.
 
     Raises:
         ConfigError: more than one restart.
     """
     crossed = diversity(ensemble, pairs, config, on_progress=on_progress)
-    said = answers(ensemble, pixels_for(ensemble, pairs.sources))[:-1]
-    return Overlap(crossed, (said == pairs.targets.labels).cpu())
+    predicted = answers(ensemble, pixels_for(ensemble, pairs.sources))[:-1]
+    return Overlap(crossed, (predicted == pairs.targets.labels).cpu())
 
 
-def _of_layer(values: Tensor, layer: int | None) -> Tensor:
-    """All of L×M×M×N, or one layer's as 1×M×M×N."""
+def _select_layer(values: Tensor, layer: int | None) -> Tensor:
+    """All of L×M×M×N, or one layer's values as 1×M×M×N."""
     if layer is None:
         return values
     require_integer("layer", layer, 1, LAYERS)
@@ -145,7 +142,7 @@ def _of_layer(values: Tensor, layer: int | None) -> Tensor:
 
 
 def _between(values: Tensor) -> Tensor:
-    """N means of L×M×M×N over layers and pairs of different members; NaN of one member."""
+    """N means of L×M×M×N over layers and pairs of different members; NaN for one member."""
     others = ~torch.eye(values.shape[1], dtype=torch.bool)
     return values[:, others].mean((0, 1))
 

@@ -1,13 +1,12 @@
 """A plane through one image: the direction of an attack and a random one orthogonal to it.
 
-At the coordinates a and b is the image
+The image at the coordinates a and b is
 
     x(a, b) = clip(x0 + a·u + b·v, 0, 1)
 
-Points outside the pixel box are clipped to it before a model is asked about them. u and v have
-length one in the attack's own norm, so a and b are in the unit of eps: for L-inf the largest change
-of a pixel value, for L2 the Euclidean length. For L-inf, v comes from random signs, for L2 from
-Gaussian noise: each the kind of step that uses up its norm's ball.
+u and v have length one in the attack's norm, so a and b are in the unit of eps: for L-inf the
+largest change of a pixel value, for L2 the Euclidean length. v is made from random signs for L-inf
+and from Gaussian noise for L2.
 """
 
 from __future__ import annotations
@@ -20,11 +19,12 @@ from torch import Tensor
 
 from dverge.attacks import MIXTURE, AttackConfig, Norm, Victim, attack
 from dverge.errors import ConfigError, require
-from dverge.exploration.examine import aim_of
+from dverge.exploration.examine import attack_label
+from dverge.exploration.noise import unit_noise
 from dverge.models import IMAGE_SHAPE, Ensemble
 from dverge.seeds import derive_seed
 
-EDGE = 1 + 1e-6  # of eps; a point on the ball's edge is in the ball, whatever the rounding
+EDGE = 1 + 1e-6  # times eps: a point on the ball's edge counts as in the ball despite rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,13 +33,13 @@ class Plane:
 
     Attributes:
         origin: 1×3×32×32 in [0, 1], the clean image, at (0, 0).
-        u: of the same shape, along the attack; of length one in the attack's norm.
-        v: likewise, random and orthogonal to u in L2.
+        u: of the same shape, the attack's direction, of length one in the attack's norm.
+        v: of the same shape and length, random, orthogonal to u in L2.
         path: (steps+1)×2 float64 on the CPU, the attack's iterates projected on the plane. It ends
             at (the perturbation's length, 0), and begins at (0, 0) unless the start was random.
         config, victim: the attack.
         seed: of v.
-        target: the class a targeted attack aims at, else None.
+        target: the class that a targeted attack aims at, else None.
     """
 
     origin: Tensor
@@ -57,15 +57,15 @@ class Plane:
         return moved.clamp_(0, 1).view(-1, *IMAGE_SHAPE)
 
     def distance(self, a: Tensor, b: Tensor) -> Tensor:
-        """How far N coordinates are from the clean image in the attack's norm, before clipping."""
+        """Distance of N coordinates from the clean image in the attack's norm, before clipping."""
         coordinates, axes = self._factors(a, b)
         return _length(coordinates @ axes, self.config.norm)
 
     def within(self, a: Tensor, b: Tensor) -> Tensor:
-        """N booleans on the CPU: the coordinates in the eps ball, before clipping.
+        """N booleans on the CPU: which coordinates are in the eps ball, before clipping.
 
-        As u and v are orthogonal, ‖a·u + b·v‖₂² = a²‖u‖₂² + b²‖v‖₂²; and ‖x‖∞ ≥ ‖x‖₂ / √n for n
-        values, which leaves few points whose values have to be looked at.
+        As u and v are orthogonal, ‖a·u + b·v‖₂² = a²‖u‖₂² + b²‖v‖₂². For L-inf, ‖x‖∞ ≥ ‖x‖₂ / √n
+        for n values rules out most points; only the others need their L-inf distance.
         """
         eps = self.config.eps * EDGE
         along, across = (each.double().norm().item() for each in (self.u, self.v))
@@ -79,8 +79,8 @@ class Plane:
     def outline(self, corners: int = 360) -> Tensor:
         """The edge of the eps ball on the plane, (corners+1)×2 float64 on the CPU, closed.
 
-        In the direction (cos t, sin t) it is at eps / ‖u cos t + v sin t‖. For L2 that is a circle;
-        for L-inf, where u and v change nearly every pixel by one, nearly a square on its corner.
+        In the direction (cos t, sin t) it is at eps / ‖u cos t + v sin t‖: for L2 a circle. For
+        L-inf, u and v change nearly every pixel by one, so it is nearly a square on its corner.
         """
         angle = torch.linspace(0, 2 * math.pi, corners + 1, dtype=torch.float64)
         a, b = angle.cos(), angle.sin()
@@ -88,7 +88,7 @@ class Plane:
         return torch.stack([reach * a, reach * b], 1)
 
     def _factors(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-        """N×2 coordinates and 2×3072 axes, whose product is how the N images are moved."""
+        """N×2 coordinates and 2×3072 axes; their product is the N perturbations."""
         return torch.stack([a, b], 1).to(self.u), torch.cat([self.u, self.v]).flatten(1)
 
 
@@ -102,10 +102,10 @@ def attack_plane(
     *,
     seed: int = 0,
 ) -> Plane:
-    """The plane through an image and where an attack on an ensemble takes it.
+    """The plane through an image and its adversarial image.
 
     Args:
-        ensemble: the members attacked; left as they are.
+        ensemble: the members under attack; left as they are.
         image: 1×3×32×32 in [0, 1].
         label: its true class, 0–9.
         config: the attack.
@@ -114,11 +114,11 @@ def attack_plane(
         seed: of the random direction; drawn on the CPU, so the same on every device.
 
     Raises:
-        ConfigError: several images, a class or the victim does not exist, target does not go with
-            the config, or the attack leaves the image as it is, so that it has no direction.
+        ConfigError: several images, a class or the victim does not exist, a target class is missing
+            or not allowed, or the attack does not change the image, so that it has no direction.
     """
     require(len(image) == 1, "the number of images", len(image), "1")
-    aim = image.new_tensor([aim_of(label, config, target)]).long()
+    aim = attack_label(image, label, config, target)
     result = attack(ensemble, image, aim, config, victim, record=True)
     assert result.trace is not None
     delta = (result.images - image).double()
@@ -129,7 +129,9 @@ def attack_plane(
             "span a plane with; take a larger eps or another attack."
         )
     u = delta / length
-    v = _random_orthogonal(u, config.norm, seed)
+    noise = unit_noise(1, config.norm, derive_seed(seed, "plane")).to(u)
+    v = noise - (noise * u).sum() / u.square().sum() * u
+    v = v / _length(v, config.norm)
     course = (result.trace.images[:, 0] - image).double().flatten(1)
     path = torch.stack([course @ each.flatten() / each.square().sum() for each in (u, v)], 1)
     return Plane(image, u.to(image), v.to(image), path.cpu(), config, victim, seed, target)
@@ -139,15 +141,3 @@ def _length(batch: Tensor, norm: Norm) -> Tensor:
     """N lengths of N×3×32×32 or N×3072 in a norm."""
     flat = batch.flatten(1)
     return flat.abs().amax(1) if norm is Norm.LINF else flat.norm(dim=1)
-
-
-def _random_orthogonal(u: Tensor, norm: Norm, seed: int) -> Tensor:
-    """A random direction orthogonal to u in L2, of length one in the norm, float64.
-
-    Its noise is its own, whatever the seed of a random start.
-    """
-    generator = torch.Generator().manual_seed(derive_seed(seed, "plane"))
-    noise = torch.randn(u.shape, generator=generator, dtype=torch.float64).to(u)
-    noise = noise.sign() if norm is Norm.LINF else noise
-    v = noise - (noise * u).sum() / u.square().sum() * u
-    return v / _length(v, norm)

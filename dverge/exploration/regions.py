@@ -1,4 +1,4 @@
-"""Decision regions: what members and mixture say on a plane through one image.
+"""Decision regions: what members and mixture predict on a plane through one image.
 
 This is Figure 1 of the DVERGE paper (Yang et al. 2020); see plane.py for the plane.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,26 +17,26 @@ from torch import Tensor
 from dverge.attacks import MIXTURE, AttackConfig, Norm, Victim, all_probabilities
 from dverge.data import CLASSES
 from dverge.errors import require, require_integer
-from dverge.exploration.examine import model_names
+from dverge.exploration.examine import attack_record, by_class, model_names
 from dverge.exploration.plane import Plane, attack_plane
 from dverge.models import Ensemble
 
-BATCH = 1024  # images that still lie in a processor's cache from one step to the next
+BATCH = 1024  # images; larger batches no longer fit into the processor's cache
 MOST_POINTS = 301
 UNITS = {Norm.LINF: "largest change of a pixel value, 0-1", Norm.L2: "L2 length, pixels in 0-1"}
 
 
 @dataclass(frozen=True, eq=False)
 class Regions:
-    """What each model says on a plane; models are the members in order and last the mixture.
+    """What each model predicts on a plane; models are the members in order, then the mixture.
 
     Attributes:
-        plane: what the axes are; with the attack and its path.
+        plane: the plane, with the attack and its path.
         label: the image's true class, 0–9.
-        extent: half the side of the square that is looked at, in the unit of eps.
+        extent: half the side of the square about the clean image, in the unit of eps.
         axis: N float64 coordinates, -extent to extent, along u and along v.
-        classes: int64, (M+1)×N×N, the class each model says, 0–9; row 0 is the lowest b.
-        confidence: float, (M+1)×N×N, the probability it gives that class, 0–1.
+        classes: int64, (M+1)×N×N, the class that each model predicts, 0–9; row 0 is the lowest b.
+        confidence: float, (M+1)×N×N, the probability of that class, 0–1.
         within: bool, N×N, the points in the eps ball.
         before, after: (M+1)×10, the probabilities at the clean image and where the attack ends.
     """
@@ -53,20 +53,20 @@ class Regions:
 
     @property
     def models(self) -> list[str]:
-        """What the models are called, the submodels and last the mixture."""
+        """The models' names: the submodels, then the mixture."""
         return model_names(len(self.classes) - 1)
 
     def shares(self) -> Tensor:
-        """(M+1)×10 float64: on how many of the ball's points a model says a class, per cent."""
-        said = self.classes[:, self.within]
-        return 100 * torch.stack([(said == i).double().mean(1) for i in range(len(CLASSES))], 1)
+        """(M+1)×10 float64: each class's share of the ball's points, in per cent, by model."""
+        classes = self.classes[:, self.within]
+        return 100 * torch.stack([(classes == i).double().mean(1) for i in range(len(CLASSES))], 1)
 
     def kept(self) -> Tensor:
-        """M+1 float64: on how many of the ball's points a model says the true class, per cent."""
+        """M+1 float64: the true class's share of the ball's points, in per cent, by model."""
         return self.shares()[:, self.label]
 
     def summary(self) -> str:
-        """How much of the ball each model keeps, in a sentence."""
+        """The true class's share of the ball by model, in a sentence."""
         names = [*self.models[:-1], "the mixture"]
         shares = self.kept().tolist()
         *members, last = (f"{x:.0f} % by {name}" for x, name in zip(shares, names, strict=True))
@@ -76,13 +76,10 @@ class Regions:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Settings and outcome as plain JSON values; maps are lists of rows, lowest b first."""
+        """Settings and result as plain JSON values; maps are lists of rows, lowest b first."""
         plane, kept = self.plane, self.kept().tolist()
         return {
-            "attack": asdict(plane.config),
-            "victim": str(plane.victim),
-            "true_class": CLASSES[self.label],
-            "target_class": None if plane.target is None else CLASSES[plane.target],
+            **attack_record(plane.config, plane.victim, self.label, plane.target),
             "direction_seed": plane.seed,
             "unit": UNITS[plane.config.norm],
             "points_in_ball": int(self.within.sum()),
@@ -93,8 +90,8 @@ class Regions:
                 {
                     "model": name,
                     "kept_percent": kept[i],
-                    "before": dict(zip(CLASSES, self.before[i].tolist(), strict=True)),
-                    "after": dict(zip(CLASSES, self.after[i].tolist(), strict=True)),
+                    "before": by_class(self.before[i]),
+                    "after": by_class(self.after[i]),
                     "class": [[CLASSES[c] for c in row] for row in self.classes[i].tolist()],
                     "confidence": self.confidence[i].double().round(decimals=6).tolist(),
                 }
@@ -103,17 +100,16 @@ class Regions:
         }
 
     def to_csv(self) -> str:
-        """A line a point and model: a, b (in the unit of eps), model, class, confidence (0–1)."""
+        """A line for each model and point: a, b (in the unit of eps), model, class, confidence."""
         axis = [f"{value:.6g}" for value in self.axis.tolist()]
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["a", "b", "model", "class", "confidence"])
-        for name, said, sure in zip(
-            self.models, self.classes.tolist(), self.confidence.tolist(), strict=True
-        ):
-            for b, said_here, sure_here in zip(axis, said, sure, strict=True):
-                for a, each, share in zip(axis, said_here, sure_here, strict=True):
-                    writer.writerow([a, b, name, CLASSES[each], f"{share:.6f}"])
+        points = [(a, b) for b in axis for a in axis]
+        for i, name in enumerate(self.models):
+            maps = (each[i].flatten().tolist() for each in (self.classes, self.confidence))
+            for point, label, share in zip(points, *maps, strict=True):
+                writer.writerow([*point, name, CLASSES[label], f"{share:.6f}"])
         return text.getvalue()
 
 
@@ -129,10 +125,9 @@ def regions(
     points: int = 61,
     seed: int = 0,
 ) -> Regions:
-    """An ensemble's regions on the plane of an attack on itself; see attack_plane and regions_on.
+    """An ensemble's regions on the plane of an attack on itself.
 
-    Raises:
-        ConfigError: see there.
+    Arguments and errors are those of attack_plane and regions_on.
     """
     plane = attack_plane(ensemble, image, label, config, victim, target, seed=seed)
     return regions_on(plane, ensemble, label, extent=extent, points=points)
@@ -142,14 +137,14 @@ def regions(
 def regions_on(
     plane: Plane, ensemble: Ensemble, label: int, *, extent: float, points: int = 61
 ) -> Regions:
-    """What an ensemble says on a square of a plane about the clean image.
+    """What an ensemble predicts on a square of a plane about the clean image.
 
     Args:
-        plane: its own attack's or that of another, to compare the two point by point.
-        ensemble: the members asked, on the plane's device; left as they are.
+        plane: of an attack on this ensemble, or on another to compare the two point by point.
+        ensemble: the members, on the plane's device; left as they are.
         label: the image's true class, 0–9.
         extent: half the square's side, in the unit of eps; above 0.
-        points: along each side; odd, so that the clean image is one of them; 3 to 301.
+        points: along each side, 3 to 301; odd, so that the clean image is one of them.
 
     Raises:
         ConfigError: a value is outside its range.
@@ -161,8 +156,8 @@ def regions_on(
     axis = torch.arange(-half, half + 1, dtype=torch.float64) * (extent / half)
     b, a = (each.flatten() for each in torch.meshgrid(axis, axis, indexing="ij"))
     best = [
-        all_probabilities(ensemble, plane.images(*some)).max(2)
-        for some in zip(a.split(BATCH), b.split(BATCH), strict=True)
+        all_probabilities(ensemble, plane.images(*coordinates)).max(2)
+        for coordinates in zip(a.split(BATCH), b.split(BATCH), strict=True)
     ]
     square = (len(ensemble) + 1, points, points)
     classes = torch.cat([each.indices for each in best], 1).cpu().view(square)

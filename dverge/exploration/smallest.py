@@ -1,7 +1,7 @@
-"""The smallest budget at which an attack on a model fools it, found by bisection.
+"""The smallest budget at which an attack on a model fools it, by bisection.
 
-An attack that fails proves nothing, and success need not grow with eps, so what is found is an
-upper bound of the distance to the nearest adversarial image.
+A failed attack proves nothing, and success need not grow with eps. So the result is an upper bound
+of the distance to the nearest adversarial image.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from dverge.attacks import MIXTURE, AttackConfig, Norm, Victim, attack
+from dverge.attacks import AttackConfig, Norm, Victim, attack
 from dverge.attacks.gradient import victim_logits
 from dverge.errors import require
-from dverge.exploration.examine import aim_of
+from dverge.exploration.examine import attack_label, victims_of
 from dverge.models import Ensemble
 
 LARGEST = {Norm.LINF: 0.5, Norm.L2: 8.0}  # where the search gives up
@@ -23,14 +23,14 @@ HALVINGS = 7
 
 @dataclass(frozen=True)
 class SmallestEps:
-    """The smallest budget found for one model, attacked itself.
+    """The smallest budget at which the attack on one model fooled it.
 
     Attributes:
         model: "member-1" … or "mixture".
-        eps: the smallest tried at which the attack worked; 0 if the model was wrong before it,
-            None if it withstood all that were tried.
-        tried: the largest budget below it at which the attack failed.
-        image: 1×3×32×32 in [0, 1], the adversarial image at eps; the clean one without.
+        eps: the smallest budget at which the attack succeeded; 0 if the model was wrong before
+            it, None if every attack failed.
+        tried: the largest budget below eps at which the attack failed.
+        image: 1×3×32×32 in [0, 1], the adversarial image at eps; without one, the clean image.
     """
 
     model: str
@@ -46,10 +46,10 @@ def smallest_eps(
     config: AttackConfig,
     target: int | None = None,
 ) -> list[SmallestEps]:
-    """The smallest eps for each member and last the mixture, each attacked for itself.
+    """The smallest eps for each member, then the mixture, each attacked itself.
 
-    The budget is doubled from config.eps until the attack works, then the gap to the largest that
-    failed is halved seven times. The step size grows and shrinks with eps.
+    The budget is doubled from config.eps until the attack succeeds. Then the gap to the largest
+    budget that failed is halved seven times. The step size is proportional to eps.
 
     Args:
         ensemble: the members; left as they are.
@@ -59,40 +59,39 @@ def smallest_eps(
         target: class to reach; needed if config.targeted, and only then.
 
     Raises:
-        ConfigError: eps is 0, a class does not exist, or target does not go with the config.
+        ConfigError: eps is 0, a class does not exist, or a target class is missing or not allowed.
     """
     require(config.eps > 0, "eps", config.eps, "above 0 to search from")
-    aim = image.new_tensor([aim_of(label, config, target)]).long()
-    victims = [*map(Victim, range(len(ensemble))), MIXTURE]
-    return [_smallest(ensemble, image, label, aim, config, victim) for victim in victims]
+    aim = attack_label(image, label, config, target)
+    victims = victims_of(len(ensemble))
+    return [_search(ensemble, image, label, aim, config, victim) for victim in victims]
 
 
-def _smallest(
+def _search(
     ensemble: Ensemble, image: Tensor, label: int, aim: Tensor, config: AttackConfig, victim: Victim
 ) -> SmallestEps:
     with torch.no_grad():
-        says = int(victim_logits(ensemble, image, victim).argmax())
-    if says != label:
+        predicted = int(victim_logits(ensemble, image, victim).argmax())
+    if predicted != label:
         return SmallestEps(str(victim), 0.0, 0.0, image)
-    low, high, found = 0.0, min(config.eps, LARGEST[config.norm]), None
-    while found is None:
-        found = _attempt(ensemble, image, aim, config, victim, high)
-        if found is None:
-            low = high
-            if high >= LARGEST[config.norm]:
-                return SmallestEps(str(victim), None, low, image)
-            high = min(2 * high, LARGEST[config.norm])
+
+    def adversarial_at(eps: float) -> Tensor | None:
+        """The adversarial image at a budget; None if the attack fails."""
+        scaled = replace(config, eps=eps, step_size=config.step_size * eps / config.eps)
+        result = attack(ensemble, image, aim, scaled, victim)
+        return result.images if result.success.item() else None
+
+    largest = LARGEST[config.norm]
+    low, high = 0.0, min(config.eps, largest)
+    while (adversarial := adversarial_at(high)) is None:
+        if high >= largest:
+            return SmallestEps(str(victim), None, high, image)
+        low, high = high, min(2 * high, largest)
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        closer = _attempt(ensemble, image, aim, config, victim, middle)
-        low, high, found = (middle, high, found) if closer is None else (low, middle, closer)
-    return SmallestEps(str(victim), high, low, found)
-
-
-def _attempt(
-    ensemble: Ensemble, image: Tensor, aim: Tensor, config: AttackConfig, victim: Victim, eps: float
-) -> Tensor | None:
-    """The adversarial image at a budget, or None if the attack fails there."""
-    step_size = config.step_size * eps / config.eps
-    result = attack(ensemble, image, aim, replace(config, eps=eps, step_size=step_size), victim)
-    return result.images if bool(result.success) else None
+        closer = adversarial_at(middle)
+        if closer is None:
+            low = middle
+        else:
+            high, adversarial = middle, closer
+    return SmallestEps(str(victim), high, low, adversarial)

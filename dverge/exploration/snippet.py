@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from json import dumps as quoted
+from json import dumps as quote
 
 from dverge.attacks import AttackConfig, Victim
 from dverge.data import CLASSES, Split
@@ -43,35 +43,32 @@ def snippet(
     target: int | None = None,
     image: tuple[Split, int] | None = None,
 ) -> str:
-    """A script that computes what the attack lab shows, and prints each model's answer.
+    """A script that computes what the attack lab shows, and prints each model's prediction.
 
     Args:
         name: of the checkpoint.
         label: the image's true class, 0–9.
-        config, victim, target: the attack, as given to examine.
-        image: its split and its number in the official file; None for a picture of one's own.
+        config, victim, target: the attack; see examine.
+        image: its split and its number in the official file; None for the user's own picture.
     """
     if image is None:
-        imports, lines = "read_picture", OWN.format(label=quoted(CLASSES[label]))
+        imports, lines = "read_picture", OWN.format(label=quote(CLASSES[label]))
     else:
         imports, lines = "Split, load", NUMBERED.format(split=image[0].name, number=image[1])
     script = SCRIPT.format(
         imports=imports,
-        name=quoted(name),
+        name=quote(name),
         image=lines,
         config=_config(config),
         victim="Victim()" if victim.member is None else f"Victim({victim.member})",
-        target="" if target is None else f"\n    target=CLASSES.index({quoted(CLASSES[target])}),",
+        target="" if target is None else f"\n    target=CLASSES.index({quote(CLASSES[target])}),",
     )
     return "from pathlib import Path\n\n" + script if image is None else script
 
 
 def _config(config: AttackConfig) -> str:
-    """The config as it is written in Python, without what is as always."""
-    words = [f"Norm.{config.norm.name}"]
-    for field in fields(config)[1:]:
-        value = getattr(config, field.name)
-        if value != field.default:
-            words.append(f"{field.name}={value!r}")
-    lines = "".join(f"        {word},\n" for word in words)
-    return f"AttackConfig(\n{lines}    )"
+    """The config as Python code, without the settings that have their default."""
+    values = [(field, getattr(config, field.name)) for field in fields(config)[1:]]
+    changed = [f"{field.name}={value!r}" for field, value in values if value != field.default]
+    arguments = "".join(f"        {each},\n" for each in (f"Norm.{config.norm.name}", *changed))
+    return f"AttackConfig(\n{arguments}    )"

@@ -1,4 +1,4 @@
-"""Targeted attacks from every class to every other: which confusions are easy to cause."""
+"""Targeted attacks from every class to every other: which mistakes are easy to cause."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class TargetGrid:
     """How often attacks towards each class reach it.
 
     Attributes:
-        reached: int64, 10×10 on the CPU; [source, target] counts images of a class for which the
-            victim says the target after the attack. The diagonal is 0.
-        attacked: int64, 10, the images of each class, which the victim gets right before.
+        reached: int64, 10×10 on the CPU; [source, target] counts the images of class source that
+            the victim classifies as target after the attack. The diagonal is 0.
+        attacked: int64, 10, the images of each class that the victim classifies correctly before.
         config: the attack, targeted.
-        victim: what it is on.
+        victim: the model under attack.
     """
 
     reached: Tensor
@@ -37,27 +37,26 @@ class TargetGrid:
     victim: Victim
 
     def rate(self) -> Tensor:
-        """10×10 float64, per cent; NaN on the diagonal and where no image was attacked."""
+        """10×10 float64 in per cent; NaN on the diagonal and where no image was attacked."""
         share = 100 * self.reached.double() / self.attacked.double().unsqueeze(1)
         return share.fill_diagonal_(torch.nan)
 
     def interval(self, source: int, target: int) -> tuple[float, float]:
-        """Wilson 95 % interval of one cell, per cent."""
-        count, n = int(self.reached[source, target]), int(self.attacked[source])
-        low, high = wilson_interval(count, n)
+        """Wilson 95 % interval of one cell, in per cent."""
+        low, high = wilson_interval(int(self.reached[source, target]), int(self.attacked[source]))
         return 100 * low, 100 * high
 
     def summary(self) -> str:
-        """The easiest target in a sentence, and how often any target is reached."""
-        tries = int(self.attacked.sum()) * (len(CLASSES) - 1)
-        if not tries:
+        """How often attacks reach their target, and the easiest target, in a sentence."""
+        attacks = int(self.attacked.sum()) * (len(CLASSES) - 1)
+        if not attacks:
             return "The victim gets none of the images right, so there is nothing to attack."
         by_target = self.reached.sum(0) / (self.attacked.sum() - self.attacked).clamp_min(1)
         easiest = int(by_target.argmax())
-        share = 100 * int(self.reached.sum()) / tries
+        share = 100 * int(self.reached.sum()) / attacks
         return (
-            f"{share:.0f} % of {tries:,} targeted attacks reach their target; the easiest to reach "
-            f"is {CLASSES[easiest]}, with {100 * by_target[easiest]:.0f} %."
+            f"{share:.0f} % of {attacks:,} targeted attacks reach their target; the easiest to "
+            f"reach is {CLASSES[easiest]}, with {100 * by_target[easiest]:.0f} %."
         )
 
 
@@ -70,14 +69,14 @@ def target_grid(
 ) -> TargetGrid:
     """Attack every image towards each of the nine other classes.
 
-    A random start depends on the seed and the image's number alone.
+    A random start depends only on the seed and the image's number.
 
     Args:
         ensemble: the members, on the images' device; left as they are.
-        images: those count that the victim gets right.
-        config: the attack, made a targeted one, of one restart.
-        victim: what is attacked, and asked.
-        on_progress: told the share done, above 0 to 1, after each batch.
+        images: to choose from; those that the victim classifies correctly are attacked.
+        config: the attack, of one restart; it is made targeted.
+        victim: the model that is attacked and evaluated.
+        on_progress: called with the share done, above 0 to 1, after each batch and target.
 
     Raises:
         ConfigError: the victim does not exist, or there is more than one restart.
@@ -85,39 +84,42 @@ def target_grid(
     require_integer("restarts", config.restarts, 1, 1)
     victim.check(ensemble)
     config = replace(config, targeted=True)
-    images = _right(ensemble, images, victim)
+    images = _correct(ensemble, images, victim)
     batches, classes = batches_of(images, BATCH), len(CLASSES)
     reached = torch.zeros(classes, classes, dtype=torch.int64)
     for at, batch in enumerate(batches):
         for target in range(classes):
-            found = _reached(ensemble, batch, config, victim, target)
-            sources = batch.labels[found & (batch.labels != target)]
+            success = _reaches(ensemble, batch, config, victim, target)
+            sources = batch.labels[success & (batch.labels != target)]
             reached[:, target] += sources.cpu().bincount(minlength=classes)
             if on_progress:
                 on_progress((at * classes + target + 1) / (len(batches) * classes))
     return TargetGrid(reached, images.labels.cpu().bincount(minlength=classes), config, victim)
 
 
-@torch.no_grad()
-def _right(ensemble: Ensemble, images: ImageSet, victim: Victim) -> ImageSet:
-    """The images that the victim gets right."""
-    said = [
-        victim_logits(ensemble, pixels_for(ensemble, batch), victim).argmax(1)
+def _predicted(ensemble: Ensemble, pixels: Tensor, victim: Victim) -> Tensor:
+    """The N classes that the victim predicts."""
+    with torch.no_grad():
+        return victim_logits(ensemble, pixels, victim).argmax(1)
+
+
+def _correct(ensemble: Ensemble, images: ImageSet, victim: Victim) -> ImageSet:
+    """The images that the victim classifies correctly."""
+    correct = [
+        _predicted(ensemble, pixels_for(ensemble, batch), victim) == batch.labels
         for batch in batches_of(images, BATCH)
     ]
-    return images.subset((torch.cat(said) == images.labels).nonzero().flatten())
+    return images.subset(torch.cat(correct).nonzero().flatten())
 
 
-def _reached(
+def _reaches(
     ensemble: Ensemble, images: ImageSet, config: AttackConfig, victim: Victim, target: int
 ) -> Tensor:
-    """N booleans: after an attack towards a class, the victim says it."""
-    origin = pixels_for(ensemble, images)
-    start = origin
+    """N booleans: an attack towards the target class makes the victim predict it."""
+    origin = start = pixels_for(ensemble, images)
     if config.random_start:
         start = image_starts(origin, images.indices.tolist(), config, restart=0)
     aims = torch.full_like(images.labels, target)
     objective = victim_objective(ensemble, aims, config, victim)
-    found = ascend(objective, start, origin, config, keep_all=False).images[-1]
-    with torch.no_grad():
-        return victim_logits(ensemble, found, victim).argmax(1) == target
+    adversarial = ascend(objective, start, origin, config, keep_all=False).images[-1]
+    return _predicted(ensemble, adversarial, victim) == target

@@ -1,7 +1,7 @@
-"""The guided tour's pictures, chosen by code from what the shipped checkpoints do.
+"""The guided tour's images, chosen by code from what the shipped checkpoints do.
 
-`tour.json` holds the choice, with the checkpoints it was made on and how many images would have
-done as well. To choose anew: `python -m dverge tour`.
+`tour.json` holds the choice, the checkpoints that it was made on, and how many other images were
+also suitable. `python -m dverge tour` chooses again.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from dverge import checkpoints
-from dverge.attacks import MIXTURE, Norm, Victim, attack, pgd
+from dverge.attacks import Norm, attack, pgd
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import ImageSet, Split, load
 from dverge.errors import CheckpointError
@@ -23,7 +24,7 @@ from dverge.evaluation.diversity import Pairs, draw_pairs
 from dverge.evaluation.predictions import answers, predictions
 from dverge.evaluation.transfer import transfer
 from dverge.exploration.distilled import Counts, distilled
-from dverge.exploration.examine import examine
+from dverge.exploration.examine import examine, victims_of
 from dverge.exploration.noise import noise_test
 from dverge.models import LAYERS, Ensemble, compiled
 from dverge.stored import write_json
@@ -44,14 +45,14 @@ class Tour:
 
     Attributes:
         ensembles: digests by name: a vanilla, a DVERGE and a DVERGE+AdvT checkpoint.
-        image: number in the test file of the image under attack.
-        fitting, looked_at: so many images show all that the tour says, of those that every model
-            of the three ensembles gets right.
-        source, target: numbers of the images whose distilled features are shown.
-        pairs_fitting: so many of PAIRS random pairs show what the tour says of them.
-        overlap: by name, answers of members that take a feature distilled on another member for
-            the target, and how many answers there were, over PAIRS pairs.
-        transfer: by name, attacks on one member that fool another one, and how many there were.
+        image: the number, in the test file, of the image under attack.
+        looked_at: how many images every model of the three ensembles classifies correctly.
+        fitting: how many of these show all that the tour says.
+        source, target: the numbers of the images whose distilled features are shown.
+        pairs_fitting: how many of PAIRS random pairs show what the tour says of them.
+        overlap: by name, over PAIRS pairs, how many predictions on a feature distilled on another
+            member are the target, and how many predictions there are.
+        transfer: by name, how many attacks on one member fool another, and how many there are.
     """
 
     ensembles: dict[str, str]
@@ -74,7 +75,7 @@ def read_tour(file: Path = FILE) -> Tour:
 
 
 def write_tour(tour: Tour, file: Path = FILE) -> None:
-    """Ship this one."""
+    """Write the tour to be shipped."""
     write_json(file, asdict(tour))
 
 
@@ -82,116 +83,112 @@ def checkpoints_of(tour: Tour) -> list[CheckpointInfo]:
     """The three checkpoints, in the tour's order.
 
     Raises:
-        CheckpointError: one is missing, or has other weights than those the tour was chosen on.
+        CheckpointError: one is missing, or its weights are not those that the tour was chosen on.
     """
     infos = [checkpoints.read(checkpoints.find(name)) for name in tour.ensembles]
     for info in infos:
         if info.digest != tour.ensembles[info.name]:
             raise CheckpointError(
                 f"checkpoint {info.name!r} has other weights than those the tour was chosen on. "
-                "Restore it, or choose the tour anew: python -m dverge tour"
+                "Restore it, or choose the tour again: python -m dverge tour"
             )
     return infos
 
 
 def choose_tour(names: Sequence[str] = SHOWN, images: ImageSet | None = None) -> Tour:
-    """Choose the image and the pair, and measure what is said beside them.
+    """Choose the image and the pair, and measure the figures that the tour gives.
 
     Args:
         names: of a vanilla, a DVERGE and a DVERGE+AdvT checkpoint.
         images: to choose from; the bundled sample if None.
 
     Raises:
-        CheckpointError: a checkpoint is missing, or no image shows all that the tour says.
+        CheckpointError: a checkpoint is missing, or no image or pair shows all that the tour says.
     """
     images = load(Split.SAMPLE) if images is None else images
     infos = [checkpoints.read(checkpoints.find(name)) for name in names]
     ensembles = [compiled(checkpoints.load(info)) for info in infos]
-    candidates = _right_everywhere(ensembles, images)
-    fitting = _that_show_all(ensembles, candidates)
-    if not len(fitting):
+    candidates = _correct_everywhere(ensembles, images)
+    suitable = _suitable_images(ensembles, candidates)
+    if not len(suitable):
         raise CheckpointError(f"none of {len(images)} images shows all that the tour says.")
     compared = dict(zip(names, ensembles[:2], strict=False))
     pairs = _singles(draw_pairs(images, PAIRS, SEED))
-    counts = [[_counts(each, pair) for each in compared.values()] for pair in pairs]
-    telling = [i for i, of_pair in enumerate(counts) if _tells(*of_pair)]
-    if not telling:
+    counts = [[distilled(e, pair).counts(layer=LAYER) for e in compared.values()] for pair in pairs]
+    suitable_pairs = [pair for pair, each in zip(pairs, counts, strict=True) if _is_suitable(*each)]
+    if not suitable_pairs:
         raise CheckpointError(f"none of {len(pairs)} pairs shows what the tour says.")
-    shown = pairs[telling[0]]
     return Tour(
-        {info.name: info.digest for info in infos},
-        int(fitting.indices[0]),
-        len(fitting),
-        len(candidates),
-        int(shown.sources.indices[0]),
-        int(shown.targets.indices[0]),
-        len(telling),
-        {
-            name: (sum(c[k].others for c in counts), sum(c[k].others_of for c in counts))
-            for k, name in enumerate(compared)
+        ensembles={info.name: info.digest for info in infos},
+        image=int(suitable.indices[0]),
+        fitting=len(suitable),
+        looked_at=len(candidates),
+        source=int(suitable_pairs[0].sources.indices[0]),
+        target=int(suitable_pairs[0].targets.indices[0]),
+        pairs_fitting=len(suitable_pairs),
+        overlap={
+            name: (sum(c.others for c in each), sum(c.others_of for c in each))
+            for name, each in zip(compared, zip(*counts, strict=True), strict=True)
         },
-        {name: _transfer(ensemble, images) for name, ensemble in compared.items()},
+        transfer={name: _transfer(ensemble, images) for name, ensemble in compared.items()},
     )
 
 
-def _right_everywhere(ensembles: Sequence[Ensemble], images: ImageSet) -> ImageSet:
-    """The images that every model of all ensembles gets right."""
-    right = [(predictions(each, images) == images.labels).all(0) for each in ensembles]
-    return images.subset(torch.stack(right).all(0).nonzero().flatten())
+def _correct_everywhere(ensembles: Sequence[Ensemble], images: ImageSet) -> ImageSet:
+    """The images that every model of all ensembles classifies correctly."""
+    correct = [(predictions(each, images) == images.labels).all(0) for each in ensembles]
+    return images.subset(torch.stack(correct).all(0).nonzero().flatten())
 
 
-def _that_show_all(ensembles: Sequence[Ensemble], images: ImageSet) -> ImageSet:
-    """The images that, attacked, show each thing that the tour says.
+def _suitable_images(ensembles: Sequence[Ensemble], images: ImageSet) -> ImageSet:
+    """The images that, attacked, show all that the tour says.
 
-    Attacks on one vanilla member fool all others, those on one DVERGE member no other; the attack
-    on the mixture fools the vanilla and the DVERGE mixture, and not that of DVERGE+AdvT; noise of
-    its size never fools the vanilla mixture.
+    An attack on one vanilla member fools all others, and one on a DVERGE member no other. The
+    attack on the mixture fools the vanilla and the DVERGE mixture, but not that of DVERGE+AdvT.
+    Noise of the attack's size never fools the vanilla mixture.
     """
     vanilla, diverse, trained = (_fooled(each, images) for each in ensembles)
     members = len(vanilla) - 1
     others = ~torch.eye(members, dtype=torch.bool)
-    spread, kept = vanilla[:members, :members][others], diverse[:members, :members][others]
+    spreads = vanilla[:members, :members][others].all(0)
+    stays = ~diverse[:members, :members][others].any(0)
     mixtures = vanilla[-1, -1] & diverse[-1, -1] & ~trained[-1, -1]
-    found = images.subset((spread.all(0) & ~kept.any(0) & mixtures).nonzero().flatten())
-    quiet = [i for i in range(len(found)) if not _noise_fools(ensembles[0], found, i)]
-    return found.subset(torch.tensor(quiet, dtype=torch.long))
+    suitable = images.subset((spreads & stays & mixtures).nonzero().flatten())
+    robust = [i for i in range(len(suitable)) if not _noise_fools(ensembles[0], suitable, i)]
+    return suitable.subset(torch.tensor(robust, dtype=torch.long))
 
 
-def _fooled(ensemble: Ensemble, images: ImageSet) -> torch.Tensor:
+def _fooled(ensemble: Ensemble, images: ImageSet) -> Tensor:
     """(M+1)×(M+1)×N booleans: the attack on one model (row) fools another (column)."""
     pixels, labels = images.pixels(), images.labels
-    victims = [*map(Victim, range(len(ensemble))), MIXTURE]
-    found = [attack(ensemble, pixels, labels, ATTACK, victim).images for victim in victims]
-    return torch.stack([answers(ensemble, each) != labels for each in found])
+    attacked = [
+        attack(ensemble, pixels, labels, ATTACK, victim).images
+        for victim in victims_of(len(ensemble))
+    ]
+    return torch.stack([answers(ensemble, each) != labels for each in attacked])
 
 
 def _noise_fools(ensemble: Ensemble, images: ImageSet, position: int) -> bool:
     image, label = images.pixels(position), int(images.labels[position])
-    outcome = examine(ensemble, image, label, ATTACK)
-    return noise_test(ensemble, outcome, DRAWS, SEED).fooled[-1] > 0
+    return noise_test(ensemble, examine(ensemble, image, label, ATTACK), DRAWS, SEED).fooled[-1] > 0
 
 
 def _singles(pairs: Pairs) -> list[Pairs]:
     return [Pairs(pairs.sources.subset(i), pairs.targets.subset(i)) for i in range(len(pairs))]
 
 
-def _counts(ensemble: Ensemble, pair: Pairs) -> Counts:
-    """How often the features of one layer are taken for the target."""
-    return distilled(ensemble, pair).counts(layer=LAYER)
+def _is_suitable(vanilla: Counts, diverse: Counts) -> bool:
+    """Every member classifies its own features as the target.
 
-
-def _tells(vanilla: Counts, diverse: Counts) -> bool:
-    """Every member takes its own features for the target, with vanilla most others do, too.
-
-    With DVERGE no other does.
+    So do most others with vanilla, and none with DVERGE.
     """
     own = all(each.own == each.own_of for each in (vanilla, diverse))
     return own and 2 * vanilla.others > vanilla.others_of and diverse.others == 0
 
 
 def _transfer(ensemble: Ensemble, images: ImageSet) -> tuple[int, int]:
-    """Attacks on one member that fool another, and how many there are."""
-    found = transfer(ensemble, ensemble, images.balanced(min(IMAGES, len(images))), ATTACK)
+    """How many attacks on one member fool another, and how many there are."""
+    result = transfer(ensemble, ensemble, images.balanced(min(IMAGES, len(images))), ATTACK)
     members = len(ensemble)
-    own = found.fooled[:members, :members]
-    return int(own.sum() - own.diagonal().sum()), found.n * members * (members - 1)
+    fooled = result.fooled[:members, :members]
+    return int(fooled.sum() - fooled.diagonal().sum()), result.n * members * (members - 1)

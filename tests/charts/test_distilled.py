@@ -1,8 +1,9 @@
-"""The course of a distillation and the sheet of features: what is drawn is what was found."""
+"""The chart of distances and the sheet of features show what was distilled."""
 
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,40 +23,31 @@ from dverge.charts.distilled import (
     feature_sheet,
 )
 from dverge.charts.pictures import to_picture
-from dverge.data import Split, load
 from dverge.evaluation.diversity import Pairs
-from dverge.exploration.distilled import Distilled, Says, distilled, one_pair
+from dverge.exploration.distilled import Distilled, Says, distilled
 from dverge.models import Ensemble, seeded_conv
 
 CONFIG = AttackConfig(Norm.LINF, 0.1, 0.04, 3)
 COLOURS = {"vanilla": "#5B7C99", "driven": "#E07A1F"}
 
 
-@pytest.fixture
-def pair() -> Pairs:
-    images = load(Split.SAMPLE)
-    frog, cat = (int((images.labels == label).nonzero()[0]) for label in (6, 3))
-    return one_pair(images.subset([frog]), images.subset([cat]))
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def named(ensemble: Ensemble, pair: Pairs) -> dict[str, Distilled]:
     """Two ensembles, of three and of two members."""
     two = Ensemble([seeded_conv(7), seeded_conv(8)])
     return {"vanilla": distilled(ensemble, pair, CONFIG), "driven": distilled(two, pair, CONFIG)}
 
 
-def test_a_row_a_member_and_step(named: dict[str, Distilled]) -> None:
+def test_a_row_for_each_member_and_step(named: dict[str, Distilled]) -> None:
     frame = distance_frame(named, 2)
     assert len(frame) == (3 + 2) * 4
-    for name, found in named.items():
-        for i in range(found.members):
+    for name, result in named.items():
+        for i in range(result.members):
             own = frame[(frame["ensemble"] == name) & (frame["model"] == f"submodel {i + 1}")]
             assert own["step"].tolist() == [0, 1, 2, 3]
-            due = [
-                100 * d / found.distances[i, 1, 0].item() for d in found.distances[i, 1].tolist()
-            ]
-            assert own["distance"].tolist() == pytest.approx(due)
+            distances = result.distances[i, 1]
+            expected = [100 * each / distances[0].item() for each in distances.tolist()]
+            assert own["distance"].tolist() == pytest.approx(expected)
             assert own["distance"].iloc[0] == 100
 
 
@@ -81,23 +73,20 @@ def test_the_chart_has_the_ensembles_colours_and_a_rule_at_the_step(
     assert "% of start" in spec["title"]["text"]
 
 
-def test_a_feature_or_what_was_added_to_the_source(named: dict[str, Distilled]) -> None:
-    found = named["vanilla"]
-    due = found.images[2, 3, 1]
-    assert feature_image(found, 2, 4, 1, perturbed=False).equal(due)
-    added = feature_image(found, 2, 4, 1, perturbed=True)
-    delta = due - found.pair.sources.pixels()[0]
-    torch.testing.assert_close(2 * CONFIG.eps * (added - 0.5), delta, atol=1e-6, rtol=0)
-    assert feature_image(found, 0, 1, 0, perturbed=True).eq(0.5).all()
-
-
-def test_no_budget_has_a_grey_perturbation(ensemble: Ensemble, pair: Pairs) -> None:
-    found = distilled(ensemble, pair, AttackConfig(Norm.LINF, 0.0, 0.04, 1))
-    assert feature_image(found, 0, 1, 1, perturbed=True).eq(0.5).all()
+def test_a_feature_or_its_difference_from_the_source(named: dict[str, Distilled]) -> None:
+    result = named["vanilla"]
+    feature = result.images[2, 3, 1]
+    assert feature_image(result, 2, 4, 1, perturbed=False).equal(feature)
+    shown = feature_image(result, 2, 4, 1, perturbed=True)
+    delta = feature - result.pair.sources.pixels()[0]
+    torch.testing.assert_close(2 * CONFIG.eps * (shown - 0.5), delta, atol=1e-6, rtol=0)
+    assert feature_image(result, 0, 1, 0, perturbed=True).eq(0.5).all()
+    no_budget = replace(result, config=replace(CONFIG, eps=0.0))
+    assert feature_image(no_budget, 0, 1, 0, perturbed=True).eq(0.5).all()
 
 
 def boxes(sheet: Image.Image, picture: Image.Image) -> list[tuple[int, int]]:
-    """Left and top of every place of a sheet where a picture lies."""
+    """Left and top of every place of a sheet that shows a picture."""
     whole, part = np.asarray(sheet), np.asarray(picture)
     ends = (whole[: 1 - SIDE, : 1 - SIDE] == part[0, 0]) & (
         whole[SIDE - 1 :, SIDE - 1 :] == part[-1, -1]
@@ -110,18 +99,16 @@ def boxes(sheet: Image.Image, picture: Image.Image) -> list[tuple[int, int]]:
 def test_every_picture_is_on_the_sheet_in_its_row_and_column(
     named: dict[str, Distilled], perturbed: bool
 ) -> None:
-    made = feature_sheet(named, 2, perturbed, "What is said " * 40, "How it was made")
-    sheet = Image.open(io.BytesIO(made)).convert("RGB")
-    ends = [
-        each.pixels() for each in (named["vanilla"].pair.sources, named["vanilla"].pair.targets)
-    ]
+    png = feature_sheet(named, 2, perturbed, "What is said " * 40, "How it was made")
+    sheet, pair = Image.open(io.BytesIO(png)).convert("RGB"), named["vanilla"].pair
+    ends = pair.sources.pixels(), pair.targets.pixels()
     (source,), (target,) = (boxes(sheet, to_picture(each, 3)) for each in ends)
     assert source[0] == target[0] == BORDER and target[1] - source[1] == ROW
     column: dict[tuple[str, int], int] = {}
-    for name, found in named.items():
-        for i in range(found.members):
+    for name, result in named.items():
+        for i in range(result.members):
             for layer in (1, 4, 5):
-                image = feature_image(found, i, layer, 2, perturbed)
+                image = feature_image(result, i, layer, 2, perturbed)
                 ((left, top),) = boxes(sheet, to_picture(image, 3))
                 assert top == source[1] + i * ROW
                 assert column.setdefault((name, layer), left) == left
@@ -130,10 +117,10 @@ def test_every_picture_is_on_the_sheet_in_its_row_and_column(
     assert column["driven", 1] > column["vanilla", 5] + SIDE
 
 
-def test_long_words_stay_on_the_sheet(named: dict[str, Distilled]) -> None:
+def test_long_texts_stay_on_the_sheet(named: dict[str, Distilled]) -> None:
     one = {"vanilla": named["vanilla"]}
-    for words, place in (("word " * 100, 0), ("word " * 100, 1)):
-        texts = [words, "short"] if place == 0 else ["short", words]
+    long = "word " * 100
+    for texts in ((long, "short"), ("short", long)):
         sheet = Image.open(io.BytesIO(feature_sheet(one, 3, False, *texts))).convert("L")
         edge = sheet.crop((sheet.width - 4, 0, sheet.width, sheet.height))
         assert edge.getextrema() == (255, 255)
@@ -141,5 +128,5 @@ def test_long_words_stay_on_the_sheet(named: dict[str, Distilled]) -> None:
     assert sheet.height > short.height
 
 
-def test_every_answer_has_a_sign_of_its_own() -> None:
+def test_every_kind_of_prediction_has_its_own_sign() -> None:
     assert set(SAYS_SIGNS) == set(Says) and len(set(SAYS_SIGNS.values())) == 3

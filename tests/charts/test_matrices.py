@@ -19,20 +19,20 @@ def spec_of(digits: int = 0, dark: bool = False) -> dict[str, Any]:
     return dict(chart.to_dict())
 
 
-def test_a_row_a_cell_with_its_interval() -> None:
+def test_a_row_for_each_cell_with_its_interval() -> None:
     assert len(FRAME) == 6
     assert FRAME.iloc[3].to_list() == ["mixture", "submodel 2", 20.0, 19.0, 22.0]
     assert FRAME["value"].tolist() == VALUES.flatten().tolist()
 
 
-def test_a_cell_that_is_not_known_is_drawn_all_the_same() -> None:
-    nothing = torch.full((1, 1), torch.nan)
-    frame = matrix_frame(nothing, ["mixture"], ["mixture"], nothing, nothing)
+def test_an_unknown_cell_can_be_drawn() -> None:
+    unknown = torch.full((1, 1), torch.nan)
+    frame = matrix_frame(unknown, ["mixture"], ["mixture"], unknown, unknown)
     assert matrix_chart(frame, "from", "to", "d", (0, 12)).to_dict()
 
 
 @pytest.mark.parametrize("digits", [0, 1])
-def test_cells_stand_in_the_order_given_with_their_numbers(digits: int) -> None:
+def test_cells_keep_their_order_and_numbers(digits: int) -> None:
     spec = spec_of(digits)
     (data,) = spec["datasets"].values()
     assert [row["value"] for row in data] == VALUES.flatten().tolist()
@@ -41,8 +41,8 @@ def test_cells_stand_in_the_order_given_with_their_numbers(digits: int) -> None:
     for layer in (squares, numbers):
         assert layer["encoding"]["y"]["sort"] == ROWS
         assert layer["encoding"]["x"]["sort"] == COLUMNS
-        told = [each["field"] for each in layer["encoding"]["tooltip"]]
-        assert told == ["row", "column", "value", "low", "high"]
+        fields = [each["field"] for each in layer["encoding"]["tooltip"]]
+        assert fields == ["row", "column", "value", "low", "high"]
     assert numbers["encoding"]["text"]["field"] == "value"
     assert numbers["encoding"]["text"]["format"] == f".{digits}f"
     titles = (squares["encoding"][axis]["title"] for axis in ("y", "x"))
@@ -61,7 +61,7 @@ def luminance(colour: str) -> float:
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_ink_stands_out_from_its_cell(dark: bool) -> None:
-    """More is darker on a light page and lighter on a dark one; the ink is the other way round."""
+    """Larger values are darker on a light page and lighter on a dark one; the ink is opposite."""
     ink = spec_of(dark=dark)["layer"][1]["encoding"]["color"]
     assert ink["condition"]["test"] == "datum.value > 50.0"
     strong, weak = luminance(ink["condition"]["value"]), luminance(ink["value"])

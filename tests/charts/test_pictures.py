@@ -43,7 +43,7 @@ def test_data_uri_is_lossless() -> None:
     assert torch.equal(back.permute(2, 0, 1).long(), pixels[0])
 
 
-def test_sheet_holds_the_pictures_side_by_side() -> None:
+def test_a_sheet_has_the_pictures_side_by_side() -> None:
     red, blue = torch.zeros(2, 1, 3, 32, 32)
     red[:, 0], blue[:, 2] = 1, 1
     sheet = Image.open(io.BytesIO(side_by_side([("red", red), ("blue", blue)], "footer")))

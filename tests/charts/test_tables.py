@@ -1,35 +1,33 @@
-"""Tables for the screen and for papers, against rows and tables made by hand."""
+"""Tables for the screen and for papers, against results and tables made by hand."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
 from dverge.charts.tables import result_frame, to_latex, to_markdown
-from dverge.data import Split
-from dverge.evaluation.protocols import Protocol
 from dverge.results import Result
 
-SUBJECT = Subject("ab" * 32, Protocol.STANDARD, 1, Split.TEST, 500, "cd" * 32, seed=7)
 
-
-def row(model: str, attack: str, accuracy: float, **parameters: Any) -> Result:
+def result(model: str, attack: str, accuracy: float, **parameters: Any) -> Result:
     ends = accuracy - 1.25, accuracy + 1.5
-    figure = Result(model, attack, "test", 500, accuracy, *ends, parameters, seconds=2.5)
-    return Row("vanilla_3-s0", SUBJECT, "CPU, 2 threads", figure)
+    figures = Result(model, attack, "test", 500, accuracy, *ends, parameters, seconds=2.5)
+    source = replace(figures, checkpoint="vanilla_3-s0", protocol="standard", seed=7)
+    return replace(source, device="CPU, 2 threads")
 
 
-ROWS = [
-    row("mixture", "clean", 66.5),
-    row("mixture", "pgd-linf", 3.125, eps=8 / 255, steps=50, restarts=3, victim="worst"),
-    row("member-2", "pgd-l2", 40.0, eps=0.5, steps=50, victim="member-2"),
+RESULTS = [
+    result("mixture", "clean", 66.5),
+    result("mixture", "pgd-linf", 3.125, eps=8 / 255, steps=50, restarts=3, victim="worst"),
+    result("member-2", "pgd-l2", 40.0, eps=0.5, steps=50, victim="member-2"),
 ]
 
 
-def test_a_line_a_result_with_all_that_it_is_of() -> None:
-    frame = result_frame(ROWS)
+def test_a_row_for_each_result() -> None:
+    frame = result_frame(RESULTS)
     assert frame.to_dict("records") == [
         {
             "Ensemble": "vanilla_3-s0",
@@ -55,35 +53,29 @@ def test_a_line_a_result_with_all_that_it_is_of() -> None:
     ]
 
 
-def test_no_rows_are_an_empty_frame() -> None:
+def test_no_results_are_an_empty_frame() -> None:
     frame = result_frame([])
     assert frame.empty
     assert to_markdown(frame) and to_latex(frame)
 
 
-def test_every_line_of_the_markdown_has_as_many_cells() -> None:
-    frame = result_frame(ROWS)
+def test_every_line_of_the_markdown_has_a_cell_for_each_column() -> None:
+    frame = result_frame(RESULTS)
     lines = to_markdown(frame).splitlines()
-    assert len(lines) == 2 + len(ROWS)
+    assert len(lines) == 2 + len(RESULTS)
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     assert {len(line) for line in cells} == {len(frame.columns)}
     assert cells[0] == list(frame.columns) and set(cells[1]) == {"---"}
-    assert cells[3][:6] == [
-        "vanilla_3-s0",
-        "mixture",
-        "PGD L∞ 8/255, 50 steps",
-        "worst of all",
-        "3.12",
-        "1.88",
-    ]
+    attack = "PGD L∞ 8/255, 50 steps"
+    assert cells[3][:6] == ["vanilla_3-s0", "mixture", attack, "worst of all", "3.12", "1.88"]
 
 
 def unescaped(sign: str, text: str) -> int:
     return len(re.findall(rf"(?<!\\){re.escape(sign)}", text))
 
 
-def test_the_latex_has_as_many_cells_in_each_line_and_none_of_its_signs_bare() -> None:
-    frame = result_frame(ROWS)
+def test_the_latex_has_a_cell_for_each_column_and_its_signs_are_escaped() -> None:
+    frame = result_frame(RESULTS)
     lines = to_latex(frame).splitlines()
     form = re.fullmatch(r"\\begin\{tabular\}\{([lr]+)\}", lines[0])
     assert form and len(form[1]) == len(frame.columns)
@@ -92,7 +84,7 @@ def test_the_latex_has_as_many_cells_in_each_line_and_none_of_its_signs_bare() -
     assert (lines[1], lines[3], lines[-2]) == (r"\toprule", r"\midrule", r"\bottomrule")
     assert lines[-1] == r"\end{tabular}"
     body = [lines[2], *lines[4:-2]]
-    assert len(body) == 1 + len(ROWS)
+    assert len(body) == 1 + len(RESULTS)
     for line in body:
         assert line.endswith(r" \\") and unescaped("&", line) == len(frame.columns) - 1
         assert not any(unescaped(sign, line) for sign in "%#_{}")

@@ -25,6 +25,12 @@ from dverge.exploration.examine import (
 from dverge.models import Ensemble
 
 HOLDS, FOOLED, WRONG = Verdict.HOLDS, Verdict.FOOLED, Verdict.WRONG_BEFORE
+STEPS = AttackConfig(Norm.LINF, 0.02, 0.01, 4, random_start=True, seed=3)
+
+
+@pytest.fixture(scope="module")
+def whole(ensemble: Ensemble, images: Tensor, labels: Tensor) -> Examination:
+    return examine(ensemble, images[:1], int(labels[0]), STEPS)
 
 
 @pytest.mark.parametrize(
@@ -51,45 +57,45 @@ def test_summaries(verdicts: list[Verdict], sentence: str) -> None:
     assert summarise(verdicts) == sentence
 
 
-def test_an_examination_is_the_attack_and_what_the_models_say(
+def test_the_result_is_the_attacks_and_every_models_probabilities(
     ensemble: Ensemble, images: Tensor, labels: Tensor
 ) -> None:
     image, label = images[:1], int(labels[0])
     config = AttackConfig(Norm.L2, 1.0, 0.3, 5)
-    found = examine(ensemble, image, label, config, Victim(1))
+    result = examine(ensemble, image, label, config, Victim(1))
     adversarial = attack(ensemble, image, labels[:1], config, Victim(1)).images
-    assert found.adversarial.equal(adversarial)
-    assert found.clean.equal(image)
-    for x, probabilities in ((image, found.before), (adversarial, found.after)):
+    assert result.adversarial.equal(adversarial)
+    assert result.clean.equal(image)
+    for x, probabilities in ((image, result.before), (adversarial, result.after)):
         with torch.no_grad():
             each = torch.stack([member(x).softmax(1)[0] for member in ensemble.members])
         torch.testing.assert_close(probabilities, torch.cat([each, each.mean(0, keepdim=True)]))
     delta = (adversarial - image).double().flatten()
-    assert found.sizes()["l2"] == pytest.approx(delta.square().sum().sqrt().item(), rel=1e-5)
-    assert found.sizes()["linf"] == pytest.approx(delta.abs().max().item())
-    assert found.mixture is found.verdicts[3]
-    assert found.members == found.verdicts[:3]
+    assert result.sizes()["l2"] == pytest.approx(delta.square().sum().sqrt().item(), rel=1e-5)
+    assert result.sizes()["linf"] == pytest.approx(delta.abs().max().item())
+    assert result.mixture is result.verdicts[3]
+    assert result.members == result.verdicts[:3]
 
 
-def test_a_targeted_examination_judges_by_the_true_class(
+def test_a_targeted_attack_is_judged_by_the_true_class(
     ensemble: Ensemble, images: Tensor, labels: Tensor
 ) -> None:
     target = (int(labels[0]) + 5) % 10
     config = AttackConfig(Norm.L2, 10.0, 1.0, 30, targeted=True)
-    found = examine(ensemble, images[:1], int(labels[0]), config, target=target)
-    assert int(found.after[-1].argmax()) == target
-    assert found.mixture is FOOLED
-    assert found.target == target
+    result = examine(ensemble, images[:1], int(labels[0]), config, target=target)
+    assert int(result.after[-1].argmax()) == target
+    assert result.mixture is FOOLED
+    assert result.target == target
 
 
 def test_it_is_plain_json(ensemble: Ensemble, images: Tensor) -> None:
-    found = examine(ensemble, images[:1], 3, fgsm(0.03), Victim(0))
-    again = json.loads(json.dumps(found.to_dict()))
-    assert again["victim"] == "member-1"
-    assert again["true_class"] == "cat"
-    assert again["target_class"] is None
-    assert [row["model"] for row in again["models"]] == model_names(3)
-    assert sum(again["models"][3]["after"].values()) == pytest.approx(1, abs=1e-5)
+    result = examine(ensemble, images[:1], 3, fgsm(0.03), Victim(0))
+    record = json.loads(json.dumps(result.to_dict()))
+    assert record["victim"] == "member-1"
+    assert record["true_class"] == "cat"
+    assert record["target_class"] is None
+    assert [row["model"] for row in record["models"]] == model_names(3)
+    assert sum(record["models"][3]["after"].values()) == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -103,39 +109,29 @@ def test_it_is_plain_json(ensemble: Ensemble, images: Tensor) -> None:
         (3, True, 3, "the target class is the true class, cat; choose another target"),
     ],
 )
-def test_classes_that_will_not_do(
-    ensemble: Ensemble,
-    images: Tensor,
-    label: int,
-    targeted: bool,
-    target: int | None,
-    message: str,
+def test_classes_that_are_refused(
+    ensemble: Ensemble, images: Tensor, label: int, targeted: bool, target: int | None, message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         examine(ensemble, images[:1], label, fgsm(0.03, targeted=targeted), target=target)
 
 
-STEPS = AttackConfig(Norm.LINF, 0.02, 0.01, 4, random_start=True, seed=3)
-
-
 def test_at_a_step_is_the_attack_that_ends_there(
-    ensemble: Ensemble, images: Tensor, labels: Tensor
+    ensemble: Ensemble, images: Tensor, whole: Examination
 ) -> None:
-    whole = examine(ensemble, images[:1], int(labels[0]), STEPS)
     assert len(whole.course.images) == 5
     for step in (1, 3, 4):
-        shorter = examine(ensemble, images[:1], int(labels[0]), replace(STEPS, steps=step))
-        found = whole.at(step)
-        assert found.adversarial.equal(shorter.adversarial)
-        torch.testing.assert_close(found.after, shorter.after)
-        assert found.verdicts == shorter.verdicts
-        assert found.before.equal(whole.before) and found.clean.equal(whole.clean)
+        shorter = examine(ensemble, images[:1], whole.label, replace(STEPS, steps=step))
+        result = whole.at(step)
+        assert result.adversarial.equal(shorter.adversarial)
+        torch.testing.assert_close(result.after, shorter.after)
+        assert result.verdicts == shorter.verdicts
+        assert result.before.equal(whole.before) and result.clean.equal(whole.clean)
     assert whole.at(4).adversarial.equal(whole.adversarial)
     assert 0 < (whole.at(0).adversarial - images[:1]).abs().max() <= 0.02  # the random start
 
 
-def test_without_its_course_it_is_the_same_outcome(ensemble: Ensemble, images: Tensor) -> None:
-    whole = examine(ensemble, images[:1], 3, STEPS)
+def test_without_its_course_it_is_the_same_result(whole: Examination) -> None:
     small = whole.without_course()
     assert small.course.images.equal(whole.adversarial.unsqueeze(0))
     assert small.course.images.untyped_storage().nbytes() == whole.adversarial.numel() * 4
@@ -143,45 +139,39 @@ def test_without_its_course_it_is_the_same_outcome(ensemble: Ensemble, images: T
 
 
 @pytest.mark.parametrize("step", [-1, 5, True])
-def test_a_step_that_is_none_is_refused(ensemble: Ensemble, images: Tensor, step: int) -> None:
+def test_other_steps_are_refused(whole: Examination, step: int) -> None:
     with pytest.raises(ConfigError, match=r"step is .*; it must be a whole number from 0 to 4"):
-        examine(ensemble, images[:1], 3, STEPS).at(step)
+        whole.at(step)
 
 
 def test_every_victim_in_turn(ensemble: Ensemble, images: Tensor, labels: Tensor) -> None:
-    found = every_victim(ensemble, images[:1], int(labels[0]), STEPS)
-    assert [str(each.victim) for each in found] == ["member-1", "member-2", "member-3", "mixture"]
-    for each in found:
+    results = every_victim(ensemble, images[:1], int(labels[0]), STEPS)
+    assert [str(each.victim) for each in results] == ["member-1", "member-2", "member-3", "mixture"]
+    for each in results:
         alone = examine(ensemble, images[:1], int(labels[0]), STEPS, each.victim)
         assert each.adversarial.equal(alone.adversarial)
 
 
-def with_verdicts(example: Examination, *verdicts: Verdict) -> Examination:
-    return replace(example, verdicts=verdicts)
+def examinations(whole: Examination, *rows: list[Verdict]) -> list[Examination]:
+    return [replace(whole, verdicts=tuple(row)) for row in rows]
 
 
-@pytest.fixture
-def example(ensemble: Ensemble, images: Tensor) -> Examination:
-    return examine(ensemble, images[:1], 3, fgsm(0.01))
-
-
-def test_success_counts_what_was_right_before(example: Examination) -> None:
-    three = [
-        with_verdicts(example, FOOLED, WRONG, HOLDS),
-        with_verdicts(example, HOLDS, WRONG, FOOLED),
-        with_verdicts(example, WRONG, WRONG, FOOLED),
-    ]
+def test_success_counts_what_was_correct_before(whole: Examination) -> None:
+    three = examinations(
+        whole, [FOOLED, WRONG, HOLDS], [HOLDS, WRONG, FOOLED], [WRONG, WRONG, FOOLED]
+    )
     assert [success(three, model) for model in (0, 1, -1)] == [(1, 2), (0, 0), (2, 3)]
 
 
 def test_what_carries_over_leaves_out_the_victim_the_mixture_and_wrong_answers(
-    example: Examination,
+    whole: Examination,
 ) -> None:
-    by_victim = [
-        with_verdicts(example, FOOLED, FOOLED, WRONG, FOOLED),
-        with_verdicts(example, HOLDS, FOOLED, WRONG, FOOLED),
-        with_verdicts(example, HOLDS, FOOLED, WRONG, HOLDS),
-        with_verdicts(example, FOOLED, FOOLED, FOOLED, FOOLED),
-    ]
+    by_victim = examinations(
+        whole,
+        [FOOLED, FOOLED, WRONG, FOOLED],
+        [HOLDS, FOOLED, WRONG, FOOLED],
+        [HOLDS, FOOLED, WRONG, HOLDS],
+        [FOOLED, FOOLED, FOOLED, FOOLED],
+    )
     assert carried_over(by_victim) == (2, 4)
-    assert carried_over([with_verdicts(example, FOOLED, FOOLED)] * 2) == (0, 0)
+    assert carried_over(examinations(whole, [FOOLED, FOOLED], [FOOLED, FOOLED])) == (0, 0)

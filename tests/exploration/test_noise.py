@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,61 +11,63 @@ from torch import Tensor
 from dverge.attacks import AttackConfig, Norm
 from dverge.errors import ConfigError
 from dverge.exploration.examine import Examination, examine
-from dverge.exploration.noise import _unit_noise, noise_test
+from dverge.exploration.noise import noise_test, unit_noise
 from dverge.models import Ensemble
+from dverge.seeds import derive_seed
 
-LINF = AttackConfig(Norm.LINF, 0.05, 0.02, 4)
-L2 = AttackConfig(Norm.L2, 2.0, 0.8, 4)
-
-
-def outcome_of(ensemble: Ensemble, images: Tensor, labels: Tensor, c: AttackConfig) -> Examination:
-    return examine(ensemble, images[2:3], int(labels[2]), c)
+CONFIGS = [AttackConfig(Norm.LINF, 0.05, 0.02, 4), AttackConfig(Norm.L2, 2.0, 0.8, 4)]
 
 
-@pytest.mark.parametrize("config", [LINF, L2], ids=["linf", "l2"])
-def test_fooled_is_what_a_slow_loop_counts(
-    ensemble: Ensemble, images: Tensor, labels: Tensor, config: AttackConfig
-) -> None:
-    outcome = outcome_of(ensemble, images, labels, config)
-    found = noise_test(ensemble, outcome, draws=40, seed=7)
-    counts = [0] * 4
-    for noise in _unit_noise(40, config.norm, 7):
-        image = (images[2:3] + found.size * noise.float()).clamp(0, 1)
+@pytest.fixture(scope="module", params=CONFIGS, ids=["linf", "l2"])
+def examination(
+    request: pytest.FixtureRequest, ensemble: Ensemble, images: Tensor, labels: Tensor
+) -> Examination:
+    return examine(ensemble, images[1:2], int(labels[1]), request.param)
+
+
+def length(delta: Tensor, norm: Norm) -> float:
+    return float(delta.abs().max() if norm is Norm.LINF else delta.norm())
+
+
+def test_fooled_is_the_count_of_a_slow_loop(ensemble: Ensemble, examination: Examination) -> None:
+    result = noise_test(ensemble, examination, draws=40, seed=7)
+    counts, draws = [0] * 4, unit_noise(40, examination.config.norm, derive_seed(7, "noise"))
+    for i, noise in enumerate(draws):
+        image = (examination.clean + result.size * noise.float()).clamp(0, 1)
+        if i == 0:
+            torch.testing.assert_close(result.image, image)
         with torch.no_grad():
             each = torch.stack([member(image).softmax(1) for member in ensemble.members])
-        said = [*each.argmax(2).flatten().tolist(), int(each.mean(0).argmax())]
-        counts = [n + (s != int(labels[2])) for n, s in zip(counts, said, strict=True)]
-    assert found.fooled == tuple(counts)
-    assert any(counts) and found.draws == 40
+        predicted = [*each.argmax(2).flatten().tolist(), int(each.mean(0).argmax())]
+        counts = [n + (p != examination.label) for n, p in zip(counts, predicted, strict=True)]
+    assert result.fooled == tuple(counts)
+    assert any(counts) and result.draws == 40
 
 
-def test_noise_has_the_attacks_own_size(ensemble: Ensemble, images: Tensor, labels: Tensor) -> None:
-    for config, size_of in ((LINF, lambda d: d.abs().max()), (L2, lambda d: d.norm())):
-        outcome = outcome_of(ensemble, images, labels, config)
-        size = float(size_of(outcome.adversarial - outcome.clean))
-        found = noise_test(ensemble, outcome, draws=3)
-        assert found.size == pytest.approx(size)
-        moved = found.image - outcome.clean
-        assert float(size_of(moved)) <= size * 1.0001
-        free = (outcome.clean > 0.06) & (outcome.clean < 0.94)  # what the box cannot clip
-        if config is LINF:
-            torch.testing.assert_close(
-                moved[free].abs(), torch.full_like(moved[free], size), atol=1e-6, rtol=0
-            )
-            assert 0.45 < (moved[free] > 0).double().mean() < 0.55
+def test_noise_has_the_attacks_size(ensemble: Ensemble, examination: Examination) -> None:
+    norm = examination.config.norm
+    size = length(examination.adversarial - examination.clean, norm)
+    result = noise_test(ensemble, examination, draws=3)
+    assert result.size == pytest.approx(size)
+    delta = result.image - examination.clean
+    assert length(delta, norm) <= size * 1.0001
+    if norm is Norm.LINF:
+        free = (examination.clean > 0.06) & (examination.clean < 0.94)  # what [0, 1] cannot clip
+        expected = torch.full_like(delta[free], size)
+        torch.testing.assert_close(delta[free].abs(), expected, atol=1e-6, rtol=0)
+        assert 0.45 < (delta[free] > 0).double().mean() < 0.55
 
 
 @pytest.mark.parametrize("norm", list(Norm))
-def test_unit_noise_is_of_length_one_and_of_the_seed(norm: Norm) -> None:
-    noise = _unit_noise(5, norm, 1).flatten(1)
-    length = noise.abs().amax(1) if norm is Norm.LINF else noise.norm(dim=1)
-    torch.testing.assert_close(length, torch.ones(5, dtype=torch.float64))
+def test_unit_noise_has_length_one_and_depends_on_the_seed(norm: Norm) -> None:
+    noise = unit_noise(5, norm, 1)
+    assert [length(each, norm) for each in noise] == pytest.approx([1] * 5)
     assert not noise[0].equal(noise[1])
-    assert _unit_noise(5, norm, 1).flatten(1).equal(noise)
-    assert not _unit_noise(5, norm, 2).flatten(1).equal(noise)
+    assert unit_noise(5, norm, 1).equal(noise)
+    assert not unit_noise(5, norm, 2).equal(noise)
 
 
 @pytest.mark.parametrize("draws", [0, 10_001, 1.5])
-def test_draws_out_of_range(ensemble: Ensemble, images: Tensor, draws: int) -> None:
+def test_draws_out_of_range(ensemble: Ensemble, examination: Examination, draws: Any) -> None:
     with pytest.raises(ConfigError, match="draws is"):
-        noise_test(ensemble, examine(ensemble, images[:1], 3, LINF), draws)
+        noise_test(ensemble, examination, draws)

@@ -1,4 +1,4 @@
-"""Decision regions: every point held against a plain loop, and what is told of them."""
+"""Decision regions: every point against a plain loop; summary, table and record by hand."""
 
 from __future__ import annotations
 
@@ -16,65 +16,65 @@ from dverge.data import CLASSES
 from dverge.errors import ConfigError
 from dverge.exploration.plane import Plane, attack_plane
 from dverge.exploration.regions import Regions, regions, regions_on
-from dverge.models import Ensemble, compiled
+from dverge.models import Ensemble
 
 LINF, L2 = pgd(Norm.LINF, 8 / 255, random_start=False), pgd(Norm.L2, 1.0, random_start=False)
 BOTH = pytest.mark.parametrize("config", [LINF, L2], ids=["linf", "l2"])
 
 
 @BOTH
-@pytest.mark.parametrize("fast", [False, True], ids=["plain", "compiled"])
-def test_a_plain_loop_says_the_same(
-    fast: bool, config: AttackConfig, ensemble: Ensemble, images: Tensor
+def test_every_point_is_the_prediction_of_a_plain_loop(
+    config: AttackConfig, either: Ensemble, ensemble: Ensemble, images: Tensor
 ) -> None:
-    asked = compiled(ensemble) if fast else ensemble
-    found = regions(asked, images[:1], 3, config, Victim(0), extent=40 * config.eps, points=5)
-    plane, seen = found.plane, set()
-    for i, b in enumerate(found.axis.tolist()):
-        for j, a in enumerate(found.axis.tolist()):
-            image = (images[:1] + a * plane.u + b * plane.v).clamp(0, 1)
+    result = regions(either, images[:1], 3, config, Victim(0), extent=40 * config.eps, points=5)
+    axis = result.axis.tolist()
+    assert axis == pytest.approx([x * config.eps for x in range(-40, 41, 20)])
+    for i, b in enumerate(axis):
+        for j, a in enumerate(axis):
+            image = (images[:1] + a * result.plane.u + b * result.plane.v).clamp(0, 1)
             probabilities = all_probabilities(ensemble, image)[:, 0]
-            says = probabilities.argmax(1)
-            assert found.classes[:, i, j].equal(says)
-            assert torch.allclose(found.confidence[:, i, j], probabilities.max(1).values, atol=1e-4)
-            seen |= set(says.tolist())
-    assert len(seen) > 1
-    assert found.axis.tolist() == pytest.approx([x * config.eps for x in range(-40, 41, 20)])
+            expected = probabilities.max(1)
+            assert result.classes[:, i, j].equal(expected.indices)
+            assert torch.allclose(result.confidence[:, i, j], expected.values, atol=1e-4)
+    assert len(result.classes.unique()) > 1
 
 
 def test_more_points_than_one_batch_are_in_order(ensemble: Ensemble, images: Tensor) -> None:
-    fine = regions(ensemble, images[:1], 3, LINF, extent=0.8, points=41)  # 1,681 in two batches
-    coarse = regions(ensemble, images[:1], 3, LINF, extent=0.8, points=21)
+    plane = attack_plane(ensemble, images[:1], 3, LINF)
+    fine = regions_on(plane, ensemble, 3, extent=0.8, points=41)  # 1,681 in two batches
+    coarse = regions_on(plane, ensemble, 3, extent=0.8, points=21)
     assert fine.classes[:, ::2, ::2].equal(coarse.classes)
     assert torch.allclose(fine.confidence[:, ::2, ::2], coarse.confidence, atol=1e-5)
     assert len(fine.classes.unique()) > 1
 
 
 @BOTH
-def test_centre_and_end_are_what_the_models_say_before_and_after(
+def test_centre_and_end_are_the_predictions_before_and_after(
     config: AttackConfig, ensemble: Ensemble, images: Tensor, labels: Tensor
 ) -> None:
     image, label = images[:1], int(labels[0])
-    size = attack_plane(ensemble, image, label, config).path[-1, 0].item()
-    found = regions(ensemble, image, label, config, extent=2 * size, points=5)
+    plane = attack_plane(ensemble, image, label, config)
+    size = plane.path[-1, 0].item()
+    result = regions_on(plane, ensemble, label, extent=2 * size, points=5)
     end = attack(ensemble, image, labels[:1], config, MIXTURE).images
-    before, after = (all_probabilities(ensemble, x)[:, 0] for x in (image, end))
-    assert found.axis[2] == 0 and found.axis[3].item() == pytest.approx(size)
-    for column, due, told in ((2, before, found.before), (3, after, found.after)):
-        assert found.classes[:, 2, column].equal(due.argmax(1))
-        assert torch.allclose(found.confidence[:, 2, column], due.max(1).values, atol=1e-4)
-        assert torch.allclose(told, due, atol=1e-4)
+    assert result.axis[2] == 0 and result.axis[3].item() == pytest.approx(size)
+    for column, x, kept in ((2, image, result.before), (3, end, result.after)):
+        expected = all_probabilities(ensemble, x)[:, 0]
+        assert result.classes[:, 2, column].equal(expected.argmax(1))
+        confidence = expected.max(1).values
+        assert torch.allclose(result.confidence[:, 2, column], confidence, atol=1e-4)
+        assert torch.allclose(kept, expected, atol=1e-4)
 
 
 @BOTH
 def test_the_points_within_are_the_planes(
     config: AttackConfig, ensemble: Ensemble, images: Tensor
 ) -> None:
-    found = regions(ensemble, images[:1], 3, config, extent=2 * config.eps, points=21)
-    for i, b in enumerate(found.axis):
-        for j, a in enumerate(found.axis):
-            assert found.within[i, j] == found.plane.within(a.view(1), b.view(1))[0]
-    assert 1 < found.within.sum() < 441
+    result = regions(ensemble, images[:1], 3, config, extent=2 * config.eps, points=21)
+    for i, b in enumerate(result.axis):
+        for j, a in enumerate(result.axis):
+            assert result.within[i, j] == result.plane.within(a.view(1), b.view(1))[0]
+    assert 1 < result.within.sum() < 441
 
 
 def test_the_plane_of_one_ensemble_shows_another(ensemble: Ensemble, images: Tensor) -> None:
@@ -85,48 +85,46 @@ def test_the_plane_of_one_ensemble_shows_another(ensemble: Ensemble, images: Ten
     assert there.classes[:2].equal(here.classes[:2])
 
 
-def made(plane: Plane, classes: list[list[list[int]]]) -> Regions:
+def regions_by_hand(plane: Plane, *classes: list[list[int]]) -> Regions:
     axis = torch.linspace(-1, 1, 3, dtype=torch.float64)
-    said = torch.tensor(classes)
-    sure = torch.arange(said.numel()).view(said.shape) / said.numel()
+    predicted = torch.tensor(classes)
+    confidence = torch.arange(predicted.numel()).view(predicted.shape) / predicted.numel()
     within = torch.tensor([[0, 1, 0], [1, 1, 1], [0, 1, 0]], dtype=torch.bool)
-    at_ends = torch.eye(10)[: len(said)]
-    return Regions(plane, 6, 1.0, axis, said, sure, within, at_ends, at_ends.flip(1))
+    ends = torch.eye(10)[: len(predicted)]
+    return Regions(plane, 6, 1.0, axis, predicted, confidence, within, ends, ends.flip(1))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def known(ensemble: Ensemble, images: Tensor) -> Regions:
     """Two models on nine points, five of them in the ball."""
     first, last = [[0, 6, 0], [6, 6, 1], [0, 0, 0]], [[6, 0, 6], [0, 6, 0], [6, 0, 6]]
-    return made(attack_plane(ensemble, images[:1], 6, LINF, seed=4), [first, last])
+    return regions_by_hand(attack_plane(ensemble, images[:1], 6, LINF, seed=4), first, last)
 
 
 def test_what_is_kept_counts_only_points_in_the_ball(known: Regions) -> None:
     assert known.kept().tolist() == pytest.approx([60, 20])
-    due = torch.zeros(2, 10, dtype=torch.float64)
-    due[0, [0, 1, 6]] = torch.tensor([20, 20, 60], dtype=torch.float64)
-    due[1, [0, 6]] = torch.tensor([80, 20], dtype=torch.float64)
-    assert torch.allclose(known.shares(), due)
+    expected = torch.zeros(2, 10, dtype=torch.float64)
+    expected[0, [0, 1, 6]] = torch.tensor([20, 20, 60], dtype=torch.float64)
+    expected[1, [0, 6]] = torch.tensor([80, 20], dtype=torch.float64)
+    assert torch.allclose(known.shares(), expected)
     assert known.summary() == (
         "Within eps on this plane, the true class frog is kept on 60 % by submodel 1 and 20 % by "
         "the mixture."
     )
-    three = made(known.plane, [known.classes[i].tolist() for i in (0, 1, 1)])
+    three = regions_by_hand(known.plane, *(known.classes[i].tolist() for i in (0, 1, 1)))
     assert "on 60 % by submodel 1, 20 % by submodel 2 and 20 % by the mixture." in three.summary()
 
 
-def test_the_table_has_a_line_a_point_and_model(known: Regions) -> None:
-    lines = list(csv.reader(io.StringIO(known.to_csv())))
-    assert lines.pop(0) == ["a", "b", "model", "class", "confidence"]
-    expected = iter(lines)
-    for model, name in enumerate(["submodel 1", "mixture"]):
-        for i, b in enumerate((-1, 0, 1)):
-            for j, a in enumerate((-1, 0, 1)):
-                line = next(expected)
-                assert [float(line[0]), float(line[1])] == [a, b]
-                assert line[2:4] == [name, CLASSES[int(known.classes[model, i, j])]]
-                assert float(line[4]) == pytest.approx((9 * model + 3 * i + j) / 18, abs=1e-6)
-    assert next(expected, None) is None
+def test_the_table_has_a_line_for_each_model_and_point(known: Regions) -> None:
+    head, *lines = csv.reader(io.StringIO(known.to_csv()))
+    assert head == ["a", "b", "model", "class", "confidence"]
+    assert len(lines) == 18
+    for k, (a, b, name, predicted, confidence) in enumerate(lines):
+        model, i, j = k // 9, k // 3 % 3, k % 3
+        assert [float(a), float(b)] == [j - 1, i - 1]
+        assert name == ["submodel 1", "mixture"][model]
+        assert predicted == CLASSES[int(known.classes[model, i, j])]
+        assert float(confidence) == pytest.approx(k / 18, abs=1e-6)
 
 
 def test_the_record_is_json_of_all_settings_and_answers(known: Regions) -> None:
@@ -145,14 +143,14 @@ def test_the_record_is_json_of_all_settings_and_answers(known: Regions) -> None:
     assert first["before"]["airplane"] == 1 and first["after"]["truck"] == 1
 
 
-def test_a_target_is_told(ensemble: Ensemble, images: Tensor) -> None:
+def test_the_record_names_a_target(ensemble: Ensemble, images: Tensor) -> None:
     config = pgd(Norm.LINF, 8 / 255, targeted=True)
-    found = regions(ensemble, images[:1], 3, config, target=1, extent=0.1, points=3)
-    assert found.to_dict()["target_class"] == "automobile"
+    result = regions(ensemble, images[:1], 3, config, target=1, extent=0.1, points=3)
+    assert result.to_dict()["target_class"] == "automobile"
 
 
 @pytest.mark.parametrize(
-    ("more", "words"),
+    ("changed", "message"),
     [
         ({"points": 4}, "points is 4; it must be odd"),
         ({"points": 1}, "points is 1; it must be a whole number from 3 to 301"),
@@ -167,8 +165,8 @@ def test_a_target_is_told(ensemble: Ensemble, images: Tensor) -> None:
     ],
 )
 def test_what_cannot_be_drawn_is_refused(
-    more: dict[str, Any], words: str, ensemble: Ensemble, images: Tensor
+    changed: dict[str, Any], message: str, ensemble: Ensemble, images: Tensor
 ) -> None:
     settings: dict[str, Any] = {"label": 3, "config": LINF, "extent": 0.1, "points": 5}
-    with pytest.raises(ConfigError, match=words):
-        regions(ensemble, images[:1], **(settings | more))
+    with pytest.raises(ConfigError, match=message):
+        regions(ensemble, images[:1], **(settings | changed))

@@ -1,4 +1,4 @@
-"""The smallest eps against linear models, whose distance to the boundary is a formula."""
+"""The smallest eps of linear models, whose distance to the boundary is a formula."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dverge.models import Ensemble
 
 
 class Linear(nn.Module):
-    """Class 0 against class 1 by the sign of ⟨w, x⟩ - bias; the others are never said."""
+    """Class 0 against class 1 by the sign of ⟨w, x⟩ - bias; no other class is ever predicted."""
 
     weights: Tensor
 
@@ -35,60 +35,65 @@ WEIGHTS = torch.randn((1, 3, 32, 32), generator=torch.Generator().manual_seed(1)
 
 
 def member(margin: float, weights: Tensor = WEIGHTS) -> Linear:
-    """Says class 0 of the grey image by this margin."""
+    """Predicts class 0 on the grey image by this margin."""
     return Linear(weights, float((GREY * weights).sum()) - margin)
 
 
-CONFIGS = [fgsm(0.01), pgd(Norm.LINF, 0.004, random_start=False), pgd(Norm.L2, 0.5, steps=20)]
+PGD = pgd(Norm.LINF, 0.004, random_start=False)
+ALL = pytest.mark.parametrize(
+    "config", [fgsm(0.01), PGD, pgd(Norm.L2, 0.5, steps=20)], ids=["fgsm", "pgd-linf", "pgd-l2"]
+)
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=["fgsm", "pgd-linf", "pgd-l2"])
-@pytest.mark.parametrize("margin", [2.0, 9.0])
+@ALL
+@pytest.mark.parametrize("margin", [2.0, 9.0, 12.0])
 def test_is_the_distance_to_a_linear_boundary(config: AttackConfig, margin: float) -> None:
     dual = WEIGHTS.abs().sum() if config.norm is Norm.LINF else WEIGHTS.norm()
     distance = margin / float(dual)
-    found, mixture = smallest_eps(Ensemble([member(margin)]), GREY, 0, config)
-    assert found.eps is not None
-    assert distance <= found.eps * 1.0001
-    assert found.eps <= distance * 1.05 + 2**-HALVINGS * max(config.eps, 2 * distance)
-    assert found.tried < found.eps
-    assert mixture.eps == found.eps  # of one member
+    result, mixture = smallest_eps(Ensemble([member(margin)]), GREY, 0, config)
+    assert result.eps is not None
+    assert distance <= result.eps * 1.0001
+    assert result.eps <= distance * 1.05 + 2**-HALVINGS * max(config.eps, 2 * distance)
+    assert result.tried < result.eps
+    gap = 2**-HALVINGS * max(config.eps, result.tried)
+    assert result.eps - result.tried <= gap * 1.001
+    assert mixture.eps == result.eps  # of one member
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=["fgsm", "pgd-linf", "pgd-l2"])
-def test_the_attack_works_at_what_is_found_and_fails_below(config: AttackConfig) -> None:
+@ALL
+def test_the_attack_succeeds_at_eps_and_fails_below(config: AttackConfig) -> None:
     ensemble = Ensemble([member(3.0), member(9.5, WEIGHTS.flip(3)), member(8.0, -WEIGHTS)])
-    found = smallest_eps(ensemble, GREY, 0, config)
-    assert [each.model for each in found] == ["member-1", "member-2", "member-3", "mixture"]
-    for each, victim in zip(found, [Victim(0), Victim(1), Victim(2), MIXTURE], strict=True):
+    results = smallest_eps(ensemble, GREY, 0, config)
+    assert [each.model for each in results] == ["member-1", "member-2", "member-3", "mixture"]
+    for each, victim in zip(results, [Victim(0), Victim(1), Victim(2), MIXTURE], strict=True):
         assert each.eps is not None
-        for eps, works in ((each.eps, True), (each.tried, False)):
+        for eps, succeeds in ((each.eps, True), (each.tried, False)):
             step = config.step_size * eps / config.eps
             settings = replace(config, eps=eps, step_size=step)
             result = attack(ensemble, GREY, torch.tensor([0]), settings, victim)
-            assert bool(result.success) is works
-            if works:
+            assert bool(result.success) is succeeds
+            if succeeds:
                 assert result.images.equal(each.image)
 
 
-def test_a_wrong_model_needs_nothing(images: Tensor) -> None:
-    (found, _) = smallest_eps(Ensemble([member(-1.0)]), GREY, 0, fgsm(0.01))
-    assert (found.model, found.eps) == ("member-1", 0.0)
-    assert found.image.equal(GREY)
+def test_a_model_that_is_wrong_before_needs_nothing() -> None:
+    (result, _) = smallest_eps(Ensemble([member(-1.0)]), GREY, 0, fgsm(0.01))
+    assert (result.model, result.eps) == ("member-1", 0.0)
+    assert result.image.equal(GREY)
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=["fgsm", "pgd-linf", "pgd-l2"])
-def test_a_model_that_withstands_all(config: AttackConfig) -> None:
-    (found, _) = smallest_eps(Ensemble([member(1e6)]), GREY, 0, config)
-    assert found.eps is None
-    assert found.tried == LARGEST[config.norm]
+@ALL
+def test_a_model_that_withstands_every_budget(config: AttackConfig) -> None:
+    (result, _) = smallest_eps(Ensemble([member(1e6)]), GREY, 0, config)
+    assert result.eps is None
+    assert result.tried == LARGEST[config.norm]
 
 
-def test_a_targeted_search(images: Tensor) -> None:
-    config = replace(CONFIGS[1], targeted=True)
+def test_a_targeted_search() -> None:
+    config = replace(PGD, targeted=True)
     ensemble = Ensemble([member(5.0)])
     (towards, _) = smallest_eps(ensemble, GREY, 0, config, target=1)
-    (away, _) = smallest_eps(ensemble, GREY, 0, CONFIGS[1])
+    (away, _) = smallest_eps(ensemble, GREY, 0, PGD)
     assert towards.eps == pytest.approx(away.eps, rel=0.05)
     (never, _) = smallest_eps(ensemble, GREY, 0, config, target=7)
     assert never.eps is None

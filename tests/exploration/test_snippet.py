@@ -1,4 +1,4 @@
-"""The code of a view is run, and says what the view says."""
+"""A view's script is run, and prints what the view shows."""
 
 from __future__ import annotations
 
@@ -31,30 +31,30 @@ def printed(code: str) -> list[str]:
     return out.getvalue().splitlines()
 
 
-def lines_of(outcome: Examination) -> list[str]:
-    said = zip(model_names(3), outcome.after, outcome.verdicts, strict=True)
-    return [f"{name}: {CLASSES[int(p.argmax())]} {p.max():.1%}, {v}" for name, p, v in said]
+def expected_lines(outcome: Examination) -> list[str]:
+    models = zip(model_names(3), outcome.after, outcome.verdicts, strict=True)
+    return [f"{name}: {CLASSES[int(p.argmax())]} {p.max():.1%}, {v}" for name, p, v in models]
 
 
 @pytest.mark.parametrize(("config", "victim", "target"), CASES)
-def test_it_prints_what_the_examination_says(
+def test_it_prints_the_examination(
     config: AttackConfig, victim: Victim, target: int | None
 ) -> None:
     images = load(Split.SAMPLE)
     label, number = int(images.labels[4]), int(images.indices[4])
-    due = examine(checkpoints.load(NAME), images.pixels(4), label, config, victim, target)
+    outcome = examine(checkpoints.load(NAME), images.pixels(4), label, config, victim, target)
     code = snippet(NAME, label, config, victim, target, (Split.SAMPLE, number))
-    assert printed(code) == lines_of(due)
+    assert printed(code) == expected_lines(outcome)
     assert max(map(len, code.splitlines())) <= 100
 
 
-def test_a_picture_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_users_own_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("RGB", (40, 50), (200, 30, 90)).save(tmp_path / "your-picture.png")
     monkeypatch.setenv("DVERGE_CHECKPOINTS", str(Path(__file__).parents[2] / "checkpoints"))
     monkeypatch.chdir(tmp_path)
     pixels = read_picture((tmp_path / "your-picture.png").read_bytes())
-    due = examine(checkpoints.load(NAME), pixels, 9, fgsm(0.03))
-    assert printed(snippet(NAME, 9, fgsm(0.03), MIXTURE)) == lines_of(due)
+    outcome = examine(checkpoints.load(NAME), pixels, 9, fgsm(0.03))
+    assert printed(snippet(NAME, 9, fgsm(0.03), MIXTURE)) == expected_lines(outcome)
 
 
 def test_a_name_with_quotes_is_written_as_python() -> None:

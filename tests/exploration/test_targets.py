@@ -18,9 +18,9 @@ from dverge.models import Ensemble
 CONFIG = pgd(Norm.LINF, 0.02, steps=3, seed=5)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def some(ensemble: Ensemble) -> ImageSet:
-    """Thirty images, two thirds of them labelled as the mixture says."""
+    """Thirty images, two thirds of them labelled as the mixture predicts."""
     images = load(Split.SAMPLE).subset(slice(4, None, 34))
     with torch.no_grad():
         labels = ensemble(images.pixels()).argmax(1)
@@ -44,53 +44,51 @@ def by_hand(ensemble: Ensemble, images: ImageSet, victim: Victim) -> tuple[list,
             objective = victim_objective(ensemble, torch.tensor([target]), targeted, victim)
             end = ascend(objective, start, x, targeted, keep_all=False).images[-1]
             with torch.no_grad():
-                said = int(victim_logits(ensemble, end, victim).argmax())
-            reached[label][target] += said == target
+                predicted = int(victim_logits(ensemble, end, victim).argmax())
+            reached[label][target] += predicted == target
     return reached, attacked
 
 
 @pytest.mark.parametrize("victim", [MIXTURE, Victim(1)], ids=str)
-def test_is_what_a_plain_loop_counts(ensemble: Ensemble, some: ImageSet, victim: Victim) -> None:
-    told: list[float] = []
-    grid = target_grid(ensemble, some, CONFIG, victim, told.append)
+def test_counts_are_those_of_a_plain_loop(
+    ensemble: Ensemble, some: ImageSet, victim: Victim
+) -> None:
+    reported: list[float] = []
+    grid = target_grid(ensemble, some, CONFIG, victim, reported.append)
     reached, attacked = by_hand(ensemble, some, victim)
     assert grid.attacked.tolist() == attacked
     assert grid.reached.tolist() == reached
     assert 0 < grid.reached.sum() < 9 * sum(attacked)
     assert grid.config.targeted and grid.victim == victim
-    assert told == sorted(told) and told[0] > 0 and told[-1] == 1
+    assert reported == sorted(reported) and reported[0] > 0 and reported[-1] == 1
 
 
-def grid_of(reached: dict[tuple[int, int], int], attacked: dict[int, int]) -> TargetGrid:
-    counts, of = torch.zeros(10, 10, dtype=torch.int64), torch.zeros(10, dtype=torch.int64)
+def grid_by_hand(reached: dict[tuple[int, int], int], attacked: dict[int, int]) -> TargetGrid:
+    counts, images = torch.zeros(10, 10, dtype=torch.int64), torch.zeros(10, dtype=torch.int64)
     for cell, count in reached.items():
         counts[cell] = count
     for label, count in attacked.items():
-        of[label] = count
-    return TargetGrid(counts, of, CONFIG, MIXTURE)
+        images[label] = count
+    return TargetGrid(counts, images, CONFIG, MIXTURE)
 
 
-def test_rates_and_intervals_by_hand() -> None:
-    grid = grid_of({(0, 3): 1, (0, 5): 4, (2, 3): 2}, {0: 4, 2: 2})
+def test_figures_by_hand() -> None:
+    # class 5 is the target of all six images and reached by four; class 3 by three of six
+    grid = grid_by_hand({(0, 3): 1, (0, 5): 4, (2, 3): 2}, {0: 4, 2: 2})
     rate = grid.rate()
     assert rate[0, 3] == 25 and rate[0, 5] == 100 and rate[2, 3] == 100 and rate[2, 5] == 0
     assert math.isnan(rate[0, 0]) and math.isnan(rate[7, 3])
     known = binomtest(1, 4).proportion_ci(method="wilson")
     assert grid.interval(0, 3) == pytest.approx((100 * known.low, 100 * known.high))
-
-
-def test_summary_names_the_easiest_target() -> None:
-    # class 5 is aimed at from all six images and reached by four; class 3 by three of six
-    grid = grid_of({(0, 3): 1, (0, 5): 4, (2, 3): 2}, {0: 4, 2: 2})
     assert grid.summary() == (
         "13 % of 54 targeted attacks reach their target; the easiest to reach is dog, with 67 %."
     )
-    assert "nothing to attack" in grid_of({}, {}).summary()
+    assert "nothing to attack" in grid_by_hand({}, {}).summary()
 
 
-def test_a_target_is_never_aimed_at_from_its_own_class() -> None:
-    # only class 5's own images are left: 2 of the 4 others reach 5, 1 of 6 reach 0
-    grid = grid_of({(0, 5): 2, (5, 0): 1}, {0: 4, 5: 6})
+def test_a_class_is_no_target_of_its_own_images() -> None:
+    # 2 of the 4 images of other classes reach class 5; its own 6 do not count
+    grid = grid_by_hand({(0, 5): 2, (5, 0): 1}, {0: 4, 5: 6})
     assert "easiest to reach is dog, with 50 %" in grid.summary()
 
 

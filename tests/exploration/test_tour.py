@@ -1,4 +1,4 @@
-"""The shipped tour shows on the shipped checkpoints what it says, and is chosen as it says."""
+"""The shipped tour is true of the shipped checkpoints, and chosen by its own rules."""
 
 from __future__ import annotations
 
@@ -25,17 +25,16 @@ from dverge.exploration.tour import (
     LAYER,
     SEED,
     SHOWN,
-    _right_everywhere,
-    _tells,
-    _that_show_all,
+    Tour,
+    _correct_everywhere,
+    _is_suitable,
+    _suitable_images,
     checkpoints_of,
     choose_tour,
     read_tour,
     write_tour,
 )
 from dverge.models import Ensemble, compiled
-
-TOUR = read_tour()
 
 
 def image_set(number: int) -> ImageSet:
@@ -44,18 +43,23 @@ def image_set(number: int) -> ImageSet:
 
 
 @pytest.fixture(scope="module")
-def ensembles() -> list[Ensemble]:
-    return [checkpoints.load(info) for info in checkpoints_of(TOUR)]
+def tour() -> Tour:
+    return read_tour()
 
 
-def test_the_image_shows_every_step_of_the_tour(ensembles: list[Ensemble]) -> None:
-    images = image_set(TOUR.image)
+@pytest.fixture(scope="module")
+def ensembles(tour: Tour) -> list[Ensemble]:
+    return [checkpoints.load(info) for info in checkpoints_of(tour)]
+
+
+def test_the_image_shows_every_step_of_the_tour(tour: Tour, ensembles: list[Ensemble]) -> None:
+    images = image_set(tour.image)
     image, label = images.pixels(), int(images.labels[0])
     holds, fooled = Verdict.HOLDS, Verdict.FOOLED
     for ensemble in ensembles:
         with torch.no_grad():
-            said = [int(each(image).argmax()) for each in (*ensemble.members, ensemble)]
-        assert said == [label] * 4
+            predicted = [int(each(image).argmax()) for each in (*ensemble.members, ensemble)]
+        assert predicted == [label] * 4
     for i, j in itertools.permutations(range(3), 2):
         assert examine(ensembles[0], image, label, ATTACK, Victim(i)).verdicts[j] is fooled
         assert examine(ensembles[1], image, label, ATTACK, Victim(i)).verdicts[j] is holds
@@ -64,8 +68,8 @@ def test_the_image_shows_every_step_of_the_tour(ensembles: list[Ensemble]) -> No
     assert noise_test(ensembles[0], ends[0], DRAWS, SEED).fooled[-1] == 0
 
 
-def test_the_pair_shows_what_is_said_of_it(ensembles: list[Ensemble]) -> None:
-    pair = Pairs(image_set(TOUR.source), image_set(TOUR.target))
+def test_the_pair_shows_what_the_tour_says(tour: Tour, ensembles: list[Ensemble]) -> None:
+    pair = Pairs(image_set(tour.source), image_set(tour.target))
     vanilla, diverse = (distilled(each, pair).classes()[:, LAYER - 1] for each in ensembles[:2])
     target = int(pair.targets.labels[0])
     for i, j in itertools.product(range(3), range(3)):
@@ -77,46 +81,55 @@ def test_the_pair_shows_what_is_said_of_it(ensembles: list[Ensemble]) -> None:
     assert others > 3
 
 
-def test_what_is_measured_of_many_images_comes_again(ensembles: list[Ensemble]) -> None:
-    name = SHOWN[1]
+def test_transfer_is_measured_again(tour: Tour, ensembles: list[Ensemble]) -> None:
     fast = compiled(ensembles[1])
-    found = transfer(fast, fast, load(Split.SAMPLE).balanced(500), ATTACK)
-    off = sum(int(found.fooled[i, j]) for i, j in itertools.permutations(range(3), 2))
-    fooled, tries = TOUR.transfer[name]
-    assert tries == 6 * found.n
-    assert off == pytest.approx(fooled, abs=2)  # another processor may round otherwise
+    result = transfer(fast, fast, load(Split.SAMPLE).balanced(500), ATTACK)
+    between = sum(int(result.fooled[i, j]) for i, j in itertools.permutations(range(3), 2))
+    fooled, attacks = tour.transfer[SHOWN[1]]
+    assert attacks == 6 * result.n
+    assert between == pytest.approx(fooled, abs=2)  # another processor may round otherwise
 
 
-def test_the_image_is_found_among_others(ensembles: list[Ensemble]) -> None:
+def test_the_image_is_chosen_among_others(tour: Tour, ensembles: list[Ensemble]) -> None:
     images = load(Split.SAMPLE)
-    place = images.indices.tolist().index(TOUR.image)
+    place = images.indices.tolist().index(tour.image)
     some = images.subset(sorted({place, *range(0, 1000, 25)}))
     fast = [compiled(each) for each in ensembles]
-    candidates = _right_everywhere(fast, some)
+    candidates = _correct_everywhere(fast, some)
     assert 1 < len(candidates) < len(some)
-    assert _that_show_all(fast, candidates).indices.tolist() == [TOUR.image]
+    chosen = _suitable_images(fast, candidates)
+    assert chosen.indices.tolist() == [tour.image]
+    vanilla, diverse, trained = fast
+    for others in (
+        [diverse, diverse, trained],
+        [vanilla, vanilla, trained],
+        [vanilla, trained, trained],
+        [vanilla, diverse, diverse],
+    ):
+        assert len(_suitable_images(others, chosen)) == 0
 
 
 @pytest.mark.parametrize(
-    ("own", "vanilla", "diverse", "tells"),
+    ("own", "vanilla", "diverse", "suitable"),
     [(3, 4, 0, True), (3, 3, 0, False), (2, 4, 0, False), (3, 6, 1, False)],
 )
-def test_which_pairs_tell(own: int, vanilla: int, diverse: int, tells: bool) -> None:
-    assert _tells(Counts(own, 3, vanilla, 6, 0, 3), Counts(3, 3, diverse, 6, 0, 3)) is tells
+def test_which_pairs_are_suitable(own: int, vanilla: int, diverse: int, suitable: bool) -> None:
+    counts = Counts(own, 3, vanilla, 6, 0, 3), Counts(3, 3, diverse, 6, 0, 3)
+    assert _is_suitable(*counts) is suitable
 
 
-def test_without_a_fitting_image_it_says_so() -> None:
+def test_without_a_suitable_image_there_is_no_tour() -> None:
     with pytest.raises(CheckpointError, match="none of 1 images shows all"):
         choose_tour(images=image_set(0))
 
 
-def test_it_is_written_and_read(tmp_path: Path) -> None:
-    write_tour(TOUR, tmp_path / "tour.json")
-    assert read_tour(tmp_path / "tour.json") == TOUR
-    assert json.loads((tmp_path / "tour.json").read_text())["image"] == TOUR.image
+def test_it_is_written_and_read(tour: Tour, tmp_path: Path) -> None:
+    write_tour(tour, tmp_path / "tour.json")
+    assert read_tour(tmp_path / "tour.json") == tour
+    assert json.loads((tmp_path / "tour.json").read_text())["image"] == tour.image
 
 
-def test_other_weights_are_refused_by_name() -> None:
-    digests = TOUR.ensembles | {SHOWN[1]: "0" * 64}
+def test_other_weights_are_refused_by_name(tour: Tour) -> None:
+    digests = tour.ensembles | {SHOWN[1]: "0" * 64}
     with pytest.raises(CheckpointError, match=r"'dverge-3xconv-s0' has other weights.*dverge tour"):
-        checkpoints_of(replace(TOUR, ensembles=digests))
+        checkpoints_of(replace(tour, ensembles=digests))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dverge.charts.course import course_chart, course_frame, loss_chart, loss_frame
+from dverge.charts.lab import course_chart, course_frame, loss_chart, loss_frame
 from dverge.charts.style import VERDICT_SIGNS
 from dverge.checkpoints import CheckpointInfo
 from dverge.exploration.examine import MIXTURE_WORDS

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pandas as pd
 import streamlit as st
 
-from dverge.charts.budgets import budget_chart, budget_frame
+from dverge.charts.lab import budget_chart, budget_frame
 from dverge.charts.pictures import side_by_side
 from dverge.charts.style import VERDICT_SIGNS
 from dverge.checkpoints import CheckpointInfo

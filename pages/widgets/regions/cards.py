@@ -8,8 +8,7 @@ from html import escape
 
 import streamlit as st
 
-from dverge.charts.region_sheet import region_sheet
-from dverge.charts.regions import region_svg
+from dverge.charts.regions import region_sheet, region_svg
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import CLASSES
 from dverge.evaluation.naming import attack_title
