@@ -12,7 +12,7 @@ from dverge.attacks import MIXTURE, AttackConfig, Victim, image_starts
 from dverge.attacks.gradient import ascend, victim_logits, victim_objective
 from dverge.data import CLASSES, ImageSet
 from dverge.errors import require_integer
-from dverge.evaluation.transfer import batches_of, pixels_for
+from dverge.evaluation.predictions import in_batches, input_pixels
 from dverge.models import Ensemble
 from dverge.results import wilson_interval
 
@@ -86,7 +86,7 @@ def target_grid(
     victim.check(ensemble)
     config = replace(config, targeted=True)
     images = _right(ensemble, images, victim)
-    batches, classes = batches_of(images, BATCH), len(CLASSES)
+    batches, classes = in_batches(images, BATCH), len(CLASSES)
     reached = torch.zeros(classes, classes, dtype=torch.int64)
     for at, batch in enumerate(batches):
         for target in range(classes):
@@ -102,8 +102,8 @@ def target_grid(
 def _right(ensemble: Ensemble, images: ImageSet, victim: Victim) -> ImageSet:
     """The images that the victim gets right."""
     said = [
-        victim_logits(ensemble, pixels_for(ensemble, batch), victim).argmax(1)
-        for batch in batches_of(images, BATCH)
+        victim_logits(ensemble, input_pixels(ensemble, batch), victim).argmax(1)
+        for batch in in_batches(images, BATCH)
     ]
     return images.subset((torch.cat(said) == images.labels).nonzero().flatten())
 
@@ -112,7 +112,7 @@ def _reached(
     ensemble: Ensemble, images: ImageSet, config: AttackConfig, victim: Victim, target: int
 ) -> Tensor:
     """N booleans: after an attack towards a class, the victim says it."""
-    origin = pixels_for(ensemble, images)
+    origin = input_pixels(ensemble, images)
     start = origin
     if config.random_start:
         start = image_starts(origin, images.indices.tolist(), config, restart=0)
