@@ -26,6 +26,7 @@ PACKAGE = "pyautoattack"
 VERSION = "0.2.0"
 NORMS = {Norm.LINF: "Linf", Norm.L2: "L2"}
 SQUARE_QUERIES = 1000
+BATCH = 250  # the package's default, on every device: its random draws depend on the batch
 _GLOBAL_GENERATOR = threading.Lock()
 
 
@@ -62,8 +63,7 @@ class AutoAttack(AimedAttack):
         return 1500.0  # images correct to the end cost some 5,000 gradients; most fall early
 
     def batch_size(self, device: torch.device) -> int:
-        """The package's default on every device: its random draws depend on the batch."""
-        return 250
+        return BATCH
 
     def changed(self, ensemble: Ensemble, batch: Batch, victim: Victim, restart: int) -> Tensor:
         import pyautoattack
@@ -97,7 +97,7 @@ class Square(AimedAttack):
         return SQUARE_QUERIES / 6
 
     def batch_size(self, device: torch.device) -> int:
-        return 250
+        return BATCH
 
     def changed(self, ensemble: Ensemble, batch: Batch, victim: Victim, restart: int) -> Tensor:
         from pyautoattack.square import SquareAttack

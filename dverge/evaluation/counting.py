@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from dverge.attacks import Through, Victim
 from dverge.data import Split
 from dverge.errors import RunError
-from dverge.evaluation.measurements import Measurement, Query
+from dverge.evaluation.measurements import Measurement, members_followed
 from dverge.results import MIXTURE_NAME, RANDOM_NAME, Result, models_of, result_of
 
 MEAN_LOSS = Victim(through=Through.LOSS)
@@ -80,7 +80,7 @@ class RobustCount:
         """Share of the work done, 0 to 1; a member's gradient is the unit of work."""
         if self.done:
             return 1.0
-        work = [self.members if v is None or v.member is None else 1 for v in self.victims]
+        work = [members_followed(victim, self.members) for victim in self.victims]
         attempts = self._restart + 1 - len(self.waiting) / self.correct.shape[2]
         present = work[self._victim] * attempts / self.measurement.restarts
         return (sum(work[: self._victim]) + present) / sum(work)
@@ -109,64 +109,44 @@ class RobustCount:
                 self.waiting = self._still_to_attack()
 
     def results(self, split: Split) -> list[Result]:
-        """Each model's result, the mixture's under single victims, and a random member's."""
-        if isinstance(self.measurement, Query):
-            return self._query_results(self.measurement, split)
-        return self._attack_results(split)
-
-    def _query_results(self, query: Query, split: Split) -> list[Result]:
-        by_model = dict(zip(models_of(self.members), self.correct[0], strict=True))
-        by_model[RANDOM_NAME] = self.share[0]
-        return [
-            self._result(counted, model, split, share=query.share(counted))
-            for model, counted in by_model.items()
-        ]
-
-    def _attack_results(self, split: Split) -> list[Result]:
-        names = [str(victim) for victim in self.victims]
-        every = range(len(names))
-        members, others = every[: self.members], every[self.members :]
-        groups: dict[str, Sequence[int]] = {names[v]: [v] for v in others}
-        if self.measurement.worst_case:
-            groups = {"worst": every, **groups, "members": members}
-        results = [
-            self._result(self.correct[v, v], names[v], split, names[v], [v]) for v in members
-        ]
-        for name, group in groups.items():
-            correct = self.correct[list(group), -1].all(0)
-            results.append(self._result(correct, MIXTURE_NAME, split, name, group))
-        if self.measurement.worst_case:
-            lowest = self.share.min(0).values
-            results.append(self._result(lowest, RANDOM_NAME, split, "worst", every))
+        """The accuracies, in per cent, of all models and of a member drawn at random."""
+        measurement, results = self.measurement, []
+        for model, victim, victims, counted in self._counted():
+            result = result_of(
+                counted,
+                model,
+                measurement.attack,
+                split,
+                measurement.share(counted),
+                parameters=measurement.parameters() | ({"victim": victim} if victim else {}),
+                seconds=round(self.seconds[victims].sum().item(), 3),
+                warnings=list(self.warnings),
+            )
+            results.append(result)
         return results
 
-    def _result(
-        self,
-        counted: Tensor,
-        model: str,
-        split: Split,
-        victim: str = "",
-        victims: Sequence[int] = (0,),
-        share: float | None = None,
-    ) -> Result:
-        """A model's accuracy over N images, each counted as a bool or a share.
+    def _counted(self) -> Iterator[tuple[str, str, list[int], Tensor]]:
+        """Each result's model, name of the attacked victims, their positions, and N counted images.
 
-        Args:
-            victim: the name of the victims whose attacks are behind it, "" for a query.
-            victims: their positions.
-            share: the accuracy in [0, 1] where it is not the mean.
+        An image counts as a bool; for a member drawn at random, as the share of members.
         """
-        parameters = self.measurement.parameters() | ({"victim": victim} if victim else {})
-        return result_of(
-            counted,
-            model,
-            self.measurement.attack,
-            split,
-            share,
-            parameters=parameters,
-            seconds=round(self.seconds[list(victims)].sum().item(), 3),
-            warnings=list(self.warnings),
-        )
+        every = list(range(len(self.victims)))
+        if self.victims == [None]:
+            for model, counted in zip(models_of(self.members), self.correct[0], strict=True):
+                yield model, "", every, counted
+            yield RANDOM_NAME, "", every, self.share[0]
+            return
+        names, worst_case = list(map(str, self.victims)), self.measurement.worst_case
+        members, others = every[: self.members], every[self.members :]
+        for v in members:
+            yield names[v], names[v], [v], self.correct[v, v]
+        if worst_case:
+            yield MIXTURE_NAME, "worst", every, self.correct[:, -1].all(0)
+        for v in others:
+            yield MIXTURE_NAME, names[v], [v], self.correct[v, -1]
+        if worst_case:
+            yield MIXTURE_NAME, "members", members, self.correct[members, -1].all(0)
+            yield RANDOM_NAME, "worst", every, self.share.min(0).values
 
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to resume."""

@@ -9,7 +9,7 @@ from dverge.attacks import AttackConfig, Norm, Victim
 from dverge.attacks.gradient import value_and_gradient, victim_objective
 from dverge.data import ImageSet, Split, load
 from dverge.evaluation.evaluation import Evaluation
-from dverge.evaluation.measurements import Measurement
+from dverge.evaluation.measurements import Measurement, members_followed
 from dverge.evaluation.store import ResultFile, read_results
 from dverge.models import Ensemble, compiled
 
@@ -35,8 +35,7 @@ def estimate_seconds(evaluation: Evaluation) -> float:
 
 def _gradients(measurement: Measurement, members: int) -> float:
     """Gradients of one member that an image takes, for a usual ensemble."""
-    victims = measurement.victims(members)
-    followed = sum(members if v is None or v.member is None else 1 for v in victims)
+    followed = sum(members_followed(v, members) for v in measurement.victims(members))
     attempts = FIRST_ATTEMPT + FURTHER_ATTEMPTS * (measurement.restarts - 1)
     return measurement.cost() * followed * (attempts if measurement.worst_case else 1)
 

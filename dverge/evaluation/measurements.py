@@ -76,7 +76,7 @@ class Measurement(ABC):
 
     @abstractmethod
     def victims(self, members: int) -> Sequence[Victim | None]:
-        """The victims of an ensemble of so many members, in order; None stands for all models."""
+        """The victims, one after the other: each member first. None is every model at once."""
 
     @abstractmethod
     def outcome(
@@ -84,9 +84,18 @@ class Measurement(ABC):
     ) -> Tensor:
         """Bool (M+1)×N: the images that count for each member and, last, for the mixture."""
 
+    def share(self, counted: Tensor) -> float | None:
+        """The accuracy in [0, 1] over N counted images where it is not their mean."""
+        return None
+
     def batch_size(self, device: torch.device) -> int:
         """How many images to measure at once: about a second's work on a CPU, many on a GPU."""
         return 256 if device.type == "cpu" else 4096
+
+
+def members_followed(victim: Victim | None, members: int) -> int:
+    """The number of members whose gradients or answers an attempt at the victim computes."""
+    return members if victim is None or victim.member is None else 1
 
 
 class Query(Measurement):
@@ -95,10 +104,6 @@ class Query(Measurement):
     @abstractmethod
     def counted(self, ensemble: Ensemble, batch: Batch) -> Tensor:
         """Bool (M+1)×N: the images that count for each member and, last, for the mixture."""
-
-    def share(self, counted: Tensor) -> float | None:
-        """The share in [0, 1] to report for N counted images; None for their mean."""
-        return None
 
     def victims(self, members: int) -> Sequence[None]:
         return [None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,3 +21,19 @@ def shipped() -> Path:
 def trained(shipped: Path) -> Ensemble:
     """The shipped ensemble in float64, where the order of sums hardly matters."""
     return checkpoints.load(shipped).double()
+
+
+@pytest.fixture(scope="session")
+def unmeasured(tmp_path_factory: pytest.TempPathFactory, shipped: Path) -> Path:
+    """Two checkpoints without results: the shipped one, and one of two of its members. Copy it."""
+    root = tmp_path_factory.mktemp("unmeasured")
+    shutil.copytree(shipped, root / "three", ignore=shutil.ignore_patterns("evaluations"))
+    two = Ensemble(list(checkpoints.load(shipped).members)[1:])
+    checkpoints.save("two", two, method="vanilla", root=root)
+    return root
+
+
+@pytest.fixture
+def root(tmp_path: Path, unmeasured: Path) -> Path:
+    """A copy of the two checkpoints."""
+    return shutil.copytree(unmeasured, tmp_path / "checkpoints")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
@@ -39,15 +38,6 @@ def small(seed: int) -> list[Measurement]:
 def plan(monkeypatch: pytest.MonkeyPatch) -> None:
     """A short protocol in place of the curve."""
     monkeypatch.setitem(PLANS, Protocol.CURVE, replace(PLANS[Protocol.CURVE], measurements=small))
-
-
-@pytest.fixture
-def root(tmp_path: Path, shipped: Path) -> Path:
-    root = tmp_path / "checkpoints"
-    shutil.copytree(shipped, root / "three", ignore=shutil.ignore_patterns("evaluations"))
-    two = Ensemble(list(checkpoints.load(shipped).members)[1:])
-    checkpoints.save("two", two, method="vanilla", root=root)
-    return root
 
 
 @pytest.fixture

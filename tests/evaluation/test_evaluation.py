@@ -90,16 +90,6 @@ def prepared(monkeypatch: Patch) -> None:
 
 
 @pytest.fixture(scope="module")
-def unmeasured(tmp_path_factory: pytest.TempPathFactory, shipped: Path) -> Path:
-    """Two checkpoints: the shipped one, and one of two of its members. Copy it."""
-    root = tmp_path_factory.mktemp("unmeasured")
-    shutil.copytree(shipped, root / "three", ignore=shutil.ignore_patterns("evaluations"))
-    two = Ensemble(list(checkpoints.load(shipped).members)[1:])
-    checkpoints.save("two", two, method="vanilla", root=root)
-    return root
-
-
-@pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory, unmeasured: Path) -> Path:
     """Both checkpoints with results. Copy it."""
     root = tmp_path_factory.mktemp("measured") / "checkpoints"
@@ -116,12 +106,6 @@ def expected(measured: Path) -> Expected:
     with Patch.context() as monkeypatch:
         prepare(monkeypatch)
         return {name: all_results(evaluation_of(measured, name)) for name in ("three", "two")}
-
-
-@pytest.fixture
-def root(tmp_path: Path, unmeasured: Path) -> Path:
-    """Both checkpoints without results."""
-    return shutil.copytree(unmeasured, tmp_path / "checkpoints")
 
 
 @pytest.fixture
@@ -379,55 +363,37 @@ def test_what_was_measured_before_a_stop_is_kept(root: Path, calls: Calls) -> No
     assert {call.attack for call in calls} == ATTACKS - {"clean"}
 
 
-def other_weights(root: Path, monkeypatch: Patch) -> dict[str, Any]:
-    """Another checkpoint takes the name, and the results with it."""
-    kept = (root / "two" / "evaluations").rename(root.parent / "moved")
-    shutil.rmtree(root / "two")
-    checkpoints.save("two", Ensemble([seeded_conv(0), seeded_conv(1)]), method="x", root=root)
-    kept.rename(root / "two" / "evaluations")
-    return {}
+def mirrored(split: Split) -> ImageSet:
+    sample = load(split)
+    return ImageSet(split, sample.images.flip(3), sample.labels, sample.indices)
 
 
-def newer_protocol(root: Path, monkeypatch: Patch) -> dict[str, Any]:
-    plan = PLANS[Protocol.CURVE]
-    monkeypatch.setitem(PLANS, Protocol.CURVE, replace(plan, version=plan.version + 1))
-    return {}
-
-
-CHANGES: dict[str, Callable[[Path, Patch], dict[str, Any]]] = {
-    "weights": other_weights,
-    "version": newer_protocol,
-    "n": lambda root, monkeypatch: {"images": 11},
-    "seed": lambda root, monkeypatch: {"seed": 1},
-}
-
-
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("change", ["weights", "version", "images", "seed", "pixels"])
 def test_results_of_something_else_are_not_taken(
     kept: Path, monkeypatch: Patch, calls: Calls, expected: Expected, change: str
 ) -> None:
-    settings = CHANGES[change](kept, monkeypatch)
-    after = all_results(evaluation_of(kept, "two", **settings))
+    settings = {"images": {"images": 11}, "seed": {"seed": 1}}.get(change, {})
+    images = mirrored if change == "pixels" else load
+    if change == "weights":  # another checkpoint takes the name, and the results with it
+        shutil.copytree(kept / "three", kept / "new", ignore=shutil.ignore_patterns("evaluations"))
+        (kept / "two" / "evaluations").rename(kept / "new" / "evaluations")
+        shutil.rmtree(kept / "two")
+        (kept / "new").rename(kept / "two")
+    if change == "version":
+        monkeypatch.setitem(PLANS, Protocol.CURVE, replace(PLANS[Protocol.CURVE], version=9))
+
+    def results(**settings: Any) -> list[Result]:
+        return all_results(Evaluation(config_of("two", **settings), images, kept))
+
+    after = results(**settings)
     assert {call.attack for call in calls} == ATTACKS
+    accuracies = [[each.accuracy for each in those] for those in (after, expected["two"])]
+    assert change == "version" or accuracies[0] != accuracies[1]
     calls.clear()
-    assert all_results(evaluation_of(kept, "two", **settings)) == after
+    assert results(**settings) == after
     if settings:  # it still knows the first
-        assert all_results(evaluation_of(kept, "two")) == expected["two"]
+        assert results() == expected["two"]
     assert calls == []
-
-
-def test_other_pixels_of_the_same_split_are_measured_anew(
-    kept: Path, calls: Calls, expected: Expected
-) -> None:
-    sample = load(Split.SAMPLE)
-
-    def mirrored(split: Split) -> ImageSet:
-        return ImageSet(split, sample.images.flip(3), sample.labels, sample.indices)
-
-    after = all_results(Evaluation(config_of("two"), mirrored, kept))
-    assert {call.attack for call in calls} == ATTACKS
-    accuracies = [[each.accuracy for each in results] for results in (after, expected["two"])]
-    assert accuracies[0] != accuracies[1]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 1}', "null"])

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from functools import partial
 
 import foolbox
 import numpy as np
@@ -37,6 +36,7 @@ from dverge.evaluation.measurements import (
 )
 from dverge.models import Ensemble, compiled
 from dverge.results import Result
+from tests.evaluation.plain import attacked, correct, models
 
 LINF, L2 = Norm.LINF, Norm.L2
 MODELS = ("member-1", "member-2", "member-3", "mixture")
@@ -49,26 +49,6 @@ def some() -> ImageSet:
 
 def batch_of(images: ImageSet) -> Batch:
     return Batch(images.pixels().double(), images.labels, images.indices.tolist(), [])
-
-
-class Mixture(nn.Module):
-    """The mixture by its formula."""
-
-    def __init__(self, members: nn.ModuleList) -> None:
-        super().__init__()
-        self.members = members
-
-    def forward(self, images: Tensor) -> Tensor:
-        return torch.stack([member(images).softmax(1) for member in self.members]).mean(0).log()
-
-
-def models(ensemble: Ensemble) -> list[nn.Module]:
-    return [*ensemble.members, Mixture(ensemble.members).eval()]
-
-
-def correct(ensemble: Ensemble, pixels: Tensor, labels: Tensor) -> Tensor:
-    with torch.no_grad():
-        return torch.stack([model(pixels).argmax(1) == labels for model in models(ensemble)])
 
 
 def results_of(
@@ -203,8 +183,8 @@ def test_images_and_results_are_foolboxs(trained: Ensemble, some: ImageSet, name
     # An image keeps its clean share where the victim and the mixture are wrong: no attack.
     shares = [before[:-1].double().mean(0)]
     for i, each in enumerate(after):
-        attacked = before[i] | before[-1]
-        shares.append(torch.where(attacked, each[:-1].double().mean(0), shares[0]))
+        reached = before[i] | before[-1]
+        shares.append(torch.where(reached, each[:-1].double().mean(0), shares[0]))
     expected_share = 100 * torch.stack(shares).min(0).values.mean().item()
     assert results["random-member", "worst"].accuracy == pytest.approx(expected_share)
     assert len(results) == 7 and len({result.accuracy for result in results.values()}) > 3
@@ -224,7 +204,7 @@ def test_the_report_counts_images_that_were_wrong_before(trained: Ensemble, some
 # --- attacks with restarts, against a plain loop ---
 
 
-def loss_of(ensemble: Ensemble, image: Tensor, label: int, victim: Victim) -> Tensor:
+def loss_of(ensemble: Ensemble, label: int, victim: Victim, image: Tensor) -> Tensor:
     """What an attack on the victim raises at one image, by its formula."""
     logits = torch.stack([member(image[None])[0] for member in ensemble.members])
     if victim.member is not None:
@@ -233,24 +213,6 @@ def loss_of(ensemble: Ensemble, image: Tensor, label: int, victim: Victim) -> Te
         return -logits.mean(0).softmax(0)[label].log()
     shares = logits.softmax(1)[:, label]
     return -shares.log().mean() if victim.through is Through.LOSS else -shares.mean().log()
-
-
-def plain_attack(
-    ensemble: Ensemble, image: Tensor, label: int, start: Tensor, c: AttackConfig, victim: Victim
-) -> Tensor:
-    """One attempt at one image; the ball is about the image, not about the start."""
-    x = start
-    for _ in range(c.steps):
-        x = x.detach().requires_grad_()
-        (g,) = torch.autograd.grad(loss_of(ensemble, x, label, victim), x)
-        step = g.sign() if c.norm is LINF else g / g.square().sum().sqrt()
-        delta = x.detach() + c.step_size * step - image
-        if c.norm is LINF:
-            delta = delta.clamp(-c.eps, c.eps)
-        elif (length := delta.square().sum().sqrt()) > c.eps:
-            delta = delta / length * c.eps
-        x = (image + delta).clip(0, 1)
-    return x
 
 
 RANDOM = {
@@ -274,7 +236,8 @@ def test_images_and_results_with_restarts_are_a_plain_loops(trained: Ensemble, n
             for n, number in enumerate(batch.numbers):
                 image, label = batch.pixels[n], int(batch.labels[n])
                 start = image_starts(image[None], [number], config, restart)[0]
-                expected = plain_attack(trained, image, label, start, config, victim)
+                loss = partial(loss_of, trained, label, victim)
+                expected = attacked(loss, image, start, config)
                 torch.testing.assert_close(changed[n], expected, rtol=0, atol=1e-9)
                 robust[v, :, n] &= correct(trained, expected[None], batch.labels[n : n + 1])[:, 0]
     results = results_of(attack, trained, images, size=5)
@@ -308,28 +271,6 @@ def test_batches_and_the_compiled_kernels_do_not_matter(
             changed = torch.cat([attack.changed(ensemble, part, victim, 1) for part in parts])
             torch.testing.assert_close(changed, expected, rtol=0, atol=1e-9)
         assert not expected.isclose(attack.changed(trained, batch_of(few), victim, 0)).all()
-
-
-# --- settings ---
-
-
-MEASUREMENTS: list[Callable[[], Measurement]] = [
-    Clean,
-    lambda: Clean(10, 256, 0),
-    lambda: ProjectedGradient("fgsm", fgsm(0.03), thorough=True),
-    lambda: ProjectedGradient("pgd-l2", pgd(L2, 0.5, restarts=5)),
-    *(lambda kind=kind: ReportAttack(kind) for kind in Attack),  # type: ignore[misc]
-    lambda: Noise(8 / 255),
-    ZeroGradient,
-]
-
-
-@pytest.mark.parametrize("make", MEASUREMENTS)
-def test_parameters_are_plain_json(make: Callable[[], Measurement]) -> None:
-    parameters = make().parameters()
-    assert json.loads(json.dumps(parameters)) == parameters
-    assert make().cost() > 0
-    assert make().batch_size(torch.device("cpu")) > 0
 
 
 def test_parameters_identify_the_measurement() -> None:

@@ -195,15 +195,19 @@ def test_the_curve_rises_over_eps() -> None:
     assert {each.attack for each in gradients(Protocol.CURVE)} == {"pgd-linf"}
 
 
-@pytest.mark.parametrize("protocol", [p for p in Protocol if p is not Protocol.AUTOATTACK])
-def test_measurements_differ_begin_with_none_and_take_the_seed(protocol: Protocol) -> None:
-    """Attack and parameters identify kept results."""
-    measurements = EvaluationConfig(("one",), protocol, seed=77).measurements()
+@pytest.mark.parametrize("protocol", Protocol)
+def test_measurements_differ_start_with_clean_accuracy_and_take_the_seed(
+    protocol: Protocol,
+) -> None:
+    """Attack and parameters, as plain JSON, identify kept results."""
+    measurements = EvaluationConfig(("one",), protocol, seed=77).known_measurements()
     assert measurements[0].attack == "clean"
     names = [json.dumps([m.attack, m.parameters()], sort_keys=True) for m in measurements]
     assert len(set(names)) == len(names)
     for each in measurements:
+        assert json.loads(json.dumps(each.parameters())) == each.parameters()
         assert each.parameters().get("seed", 77) == 77
+        assert each.cost() > 0 and each.batch_size(torch.device("cpu")) > 0
         if isinstance(each, ProjectedGradient) and each.config.random_start:
             assert each.config.seed == 77
 

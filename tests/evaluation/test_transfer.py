@@ -6,6 +6,7 @@ import copy
 import importlib
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from dverge.data import ImageSet, Split, load
 from dverge.errors import ConfigError
 from dverge.evaluation.transfer import Transfer, transfer
 from dverge.models import Conv, Ensemble, seeded_conv
+from tests.evaluation.plain import attacked, correct, models
 
 MODULE = importlib.import_module("dverge.evaluation.transfer")  # its function has that name too
 
@@ -66,45 +68,13 @@ def candidates() -> ImageSet:
     return ImageSet(some.split, some.images, labels, some.indices)
 
 
-def models(ensemble: Ensemble) -> list[nn.Module]:
-    """The members and the mixture by its formula."""
-
-    class Mean(nn.Module):
-        def forward(self, image: Tensor) -> Tensor:
-            each = [member(image).softmax(1) for member in ensemble.members]
-            return torch.stack(each).mean(0).log()
-
-    return [*ensemble.members, Mean()]
-
-
 def answer(model: nn.Module, image: Tensor) -> int:
     with torch.no_grad():
         return int(model(image[None]).argmax())
 
 
-def attacked(
-    model: nn.Module, image: Tensor, number: int, label: int, config: AttackConfig
-) -> Tensor:
-    """One image after the attack, by its definition."""
-    x, velocity = image, torch.zeros_like(image)
-    if config.random_start:
-        x = image_starts(image[None], [number], config, 0)[0]
-    iterates = []
-    for step in range(config.steps + 1):
-        x = x.detach().requires_grad_()
-        loss = -model(x[None]).log_softmax(1)[0, label]
-        iterates.append((loss.item(), -step, x.detach()))
-        (gradient,) = torch.autograd.grad(loss, x)
-        if config.momentum:
-            gradient = velocity = config.momentum * velocity + gradient / gradient.abs().sum()
-        direction = gradient.sign() if config.norm is Norm.LINF else gradient / gradient.norm()
-        moved = x.detach() + config.step_size * direction - image
-        if config.norm is Norm.LINF:
-            moved = moved.clip(-config.eps, config.eps)
-        elif moved.norm() > config.eps:
-            moved = moved * config.eps / moved.norm()
-        x = (image + moved).clip(0, 1)
-    return max(iterates, key=lambda one: one[:2])[2] if config.best_iterate else iterates[-1][2]
+def loss_of(model: nn.Module, label: int, image: Tensor) -> Tensor:
+    return -model(image[None]).log_softmax(1)[0, label]
 
 
 def counted(
@@ -121,7 +91,11 @@ def counted(
             continue
         n += 1
         for r, victim in enumerate(rows):
-            end = attacked(victim, image, number, label, config)
+            start = image
+            if config.random_start:
+                start = image_starts(image[None], [number], config, 0)[0]
+            loss = partial(loss_of, victim, label)
+            end = attacked(loss, image, start, config)
             for c, model in enumerate(columns):
                 fooled[r][c] += answer(model, end) != label
     return fooled, n
@@ -159,9 +133,7 @@ def test_rows_are_the_source_and_columns_the_target(
 def test_the_diagonal_is_the_white_box_attack(source: Ensemble, candidates: ImageSet) -> None:
     found = transfer(source, source, candidates, STEPS)
     pixels, labels = candidates.pixels().double(), candidates.labels
-    with torch.no_grad():
-        answers = torch.stack([model(pixels).argmax(1) for model in models(source)])
-    right = (answers == labels).all(0)
+    right = correct(source, pixels, labels).all(0)
     for i, victim in enumerate([Victim(0), Victim(1), Victim(2), Victim()]):
         success = attack(source, pixels[right], labels[right], STEPS, victim).success
         assert found.fooled[i, i] == success.sum()
@@ -236,9 +208,8 @@ def test_where_no_model_is_right_there_is_no_rate(
     source: Ensemble, target: Ensemble, candidates: ImageSet, candidates_left: bool
 ) -> None:
     never = replace(candidates, labels=(candidates.labels + 1) % 10)
-    with torch.no_grad():
-        answers = models(source)[0](never.pixels().double()).argmax(1)
-    wrong = never.subset((answers != never.labels) & torch.tensor(candidates_left))
+    by_first = correct(source, never.pixels().double(), never.labels)[0]
+    wrong = never.subset(~by_first & torch.tensor(candidates_left))
     shares: list[float] = []
     found = transfer(source, target, wrong, STARTS, shares.append)
     assert (len(wrong) > 0) is candidates_left
