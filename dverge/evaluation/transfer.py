@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dverge.attacks import MIXTURE, AttackConfig, Victim, image_starts
-from dverge.attacks.gradient import ascend, victim_objective
+from dverge.attacks import AttackConfig
 from dverge.data import ImageSet
 from dverge.errors import ConfigError, require_integer
+from dverge.evaluation.measurements import Batch, ProjectedGradient
 from dverge.evaluation.predictions import answers, in_batches, input_pixels, weight_dtype
 from dverge.models import Ensemble
 from dverge.results import models_of, wilson_interval
@@ -99,14 +99,18 @@ def transfer(
     if config.targeted:
         raise ConfigError("the attack is targeted; transfer is measured with untargeted attacks.")
     images = _all_correct(source, target, images)
-    victims = [*map(Victim, range(len(source))), MIXTURE]
+    attack = ProjectedGradient("transfer", config)
+    victims = attack.victims(len(source))
     rows, columns = (tuple(models_of(len(each))) for each in (source, target))
     fooled = torch.zeros(len(rows), len(columns), dtype=torch.int64)
-    batches = in_batches(images, BATCH)
+    batches = [
+        Batch(input_pixels(source, part), part.labels, part.indices.tolist(), [])
+        for part in in_batches(images, BATCH)
+    ]
     done, total = 0, len(victims) * len(batches)
     for row, victim in enumerate(victims):
         for batch in batches:
-            adversarial = _adversarial(source, batch, config, victim)
+            adversarial = attack.changed(source, batch, victim, restart=0)
             fooled[row] += (~_correct(target, adversarial, batch.labels)).sum(1).cpu()
             done += 1
             if on_progress:
@@ -129,14 +133,3 @@ def _all_correct(source: Ensemble, target: Ensemble, images: ImageSet) -> ImageS
             batch = images.subset(slice(at, at + BATCH))
             correct[at : at + BATCH] &= _correct(ensemble, batch.pixels(), batch.labels).all(0)
     return images.subset(correct.nonzero().flatten())
-
-
-def _adversarial(
-    ensemble: Ensemble, images: ImageSet, config: AttackConfig, victim: Victim
-) -> Tensor:
-    """N×3×32×32 in [0, 1], where one attack on the victim ends."""
-    origin = start = input_pixels(ensemble, images)
-    if config.random_start:
-        start = image_starts(origin, images.indices.tolist(), config, restart=0)
-    objective = victim_objective(ensemble, images.labels, config, victim)
-    return ascend(objective, start, origin, config, keep_all=False).images[-1]

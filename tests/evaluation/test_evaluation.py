@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from dverge import checkpoints
 from dverge.attacks import Attack, Norm, Victim, fgsm, pgd
@@ -50,7 +49,7 @@ class Call(NamedTuple):
 
     attack: str
     victim: str
-    restart: str
+    restart: int
     numbers: tuple[int, ...]
     network: type
 
@@ -122,10 +121,10 @@ def calls(monkeypatch: Patch) -> Calls:
     def record(kind: Any) -> None:
         before = kind.outcome
 
-        def outcome(self: Any, ensemble: Ensemble, batch: Batch, *which: Any) -> Tensor:
-            network = type(ensemble.members[0])
-            made.append(Call(self.attack, *map(str, which), tuple(batch.numbers), network))
-            return before(self, ensemble, batch, *which)
+        def outcome(self: Any, ensemble: Ensemble, batch: Batch, victim: Any, restart: int) -> Any:
+            network, numbers = type(ensemble.members[0]), tuple(batch.numbers)
+            made.append(Call(self.attack, str(victim), restart, numbers, network))
+            return before(self, ensemble, batch, victim, restart)
 
         monkeypatch.setattr(kind, "outcome", outcome)
 
@@ -274,7 +273,7 @@ def test_a_state_that_an_earlier_version_saved_is_resumed(
     ]
     assert found == file["results"]
     resumed = next(call for call in calls if call.attack == measurement.attack)
-    assert resumed[1:3] == (str(measurement.victims(3)[victim]), str(restart))
+    assert resumed[1:3] == (str(measurement.victims(3)[victim]), restart)
     numbers = load(Split.SAMPLE).balanced(12).indices
     assert resumed.numbers == tuple(numbers[saved["waiting"][:5]].tolist())
     continued = [each for each in results if each.warnings == ["kept with the state"]]

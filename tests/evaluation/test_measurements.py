@@ -82,7 +82,7 @@ def test_clean_accuracy_is_a_plain_loops(
     generator = torch.Generator().manual_seed(seed)
     drawn = [torch.randperm(24, generator=generator).tolist()[:size] for _ in range(draws)]
     for name, each in zip(MODELS, expected, strict=True):
-        means = [np.mean([each[i].item() for i in draw]) for draw in drawn or [range(24)]]
+        means = [np.mean([each[i].item() for i in draw]) for draw in drawn or [list(range(24))]]
         assert results[name, ""].accuracy == pytest.approx(100 * np.mean(means))
         assert results[name, ""].right().equal(each)
     members = [results[name, ""].accuracy for name in MODELS[:3]]
