@@ -1,4 +1,4 @@
-"""Confidence intervals against scipy and published ones, and the bit that a result keeps an image."""
+"""Confidence intervals against scipy and published ones, and the bit kept for each image."""
 
 from __future__ import annotations
 
