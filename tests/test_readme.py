@@ -11,12 +11,12 @@ import torch
 
 from dverge import checkpoints
 from dverge.data import Split, full_data_available, load
+from dverge.evaluation.counting import RobustCount
 from dverge.evaluation.measurements import Batch
 from dverge.evaluation.naming import attack_title
 from dverge.evaluation.predictions import clean_accuracy, predictions
 from dverge.evaluation.protocols import EvaluationConfig, Protocol
 from dverge.evaluation.store import all_results
-from dverge.evaluation.tally import Tally
 from dverge.reproduction.ablation import VARIANTS, read_ablation
 from dverge.reproduction.tables import REPORT_TABLES
 from dverge.results import MIXTURE_NAME, Result
@@ -125,16 +125,16 @@ def test_the_shipped_figures_come_again_on_a_few_images() -> None:
             if each.parameters().get("eps") == 0.02
         ]
         network = checkpoints.load(info)
-        tally = Tally(measurement, predictions(network, images) == images.labels)
-        while not tally.done:
-            victim, restart, where = tally.next(40)
+        count = RobustCount(measurement, predictions(network, images) == images.labels)
+        while not count.done:
+            victim, restart, where = count.next(40)
             batch = Batch(
                 images.pixels(where), images.labels[where], images.indices[where].tolist(), []
             )
-            tally.add(where, measurement.right(network, batch, victim, restart), 0.0)
+            count.add(where, measurement.outcome(network, batch, victim, restart), 0.0)
         finished = kept.find(measurement)
         assert finished is not None
-        for now, then in zip(tally.rows(Split.TEST), finished.rows, strict=True):
+        for now, then in zip(count.results(Split.TEST), finished.rows, strict=True):
             assert (now.model, now.parameters) == (then.model, then.parameters)
             if then.held:
                 assert (now.right() != then.right()[position]).sum() <= 2

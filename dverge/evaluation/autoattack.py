@@ -1,6 +1,6 @@
-"""AutoAttack (Croce & Hein 2020) and its Square attack, from the package pyautoattack.
+"""AutoAttack (Croce & Hein 2020) and its Square attack, from the optional package pyautoattack.
 
-The package is optional. It takes the mixture's log-probabilities as logits, which they are.
+The package wants logits; the mixture's log-probabilities are logits of its probabilities.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from dverge.attacks import Norm, Victim
 from dverge.errors import ConfigError
-from dverge.evaluation.measurements import Batch, Measurement
+from dverge.evaluation.measurements import AimedAttack, Batch
 from dverge.models import Ensemble
 from dverge.seeds import derive_seed
 
@@ -26,6 +26,7 @@ PACKAGE = "pyautoattack"
 VERSION = "0.2.0"
 NORMS = {Norm.LINF: "Linf", Norm.L2: "L2"}
 SQUARE_QUERIES = 1000
+BATCH = 250  # the package's default, on every device: its random draws depend on the batch
 _GLOBAL_GENERATOR = threading.Lock()
 
 
@@ -35,7 +36,7 @@ def autoattack_available() -> bool:
 
 
 def require_autoattack() -> None:
-    """Raise ConfigError saying how to install the package unless it is there."""
+    """Raise ConfigError with the command to install the package, if it is missing."""
     if not autoattack_available():
         raise ConfigError(
             f"AutoAttack is not installed; install it with: pip install {PACKAGE}=={VERSION}"
@@ -43,13 +44,13 @@ def require_autoattack() -> None:
 
 
 @dataclass(frozen=True)
-class Auto(Measurement):
+class AutoAttack(AimedAttack):
     """The standard set: APGD on the cross-entropy, targeted APGD and FAB, and Square."""
 
     norm: Norm
     eps: float
     seed: int = 0
-    needs_package = True
+    needs_pyautoattack = True
 
     @property
     def attack(self) -> str:  # type: ignore[override]
@@ -59,36 +60,35 @@ class Auto(Measurement):
         return {"eps": self.eps, "version": "standard", "seed": self.seed}
 
     def cost(self) -> float:
-        return 1500.0  # of some 5,000 gradients and queries, for the few images that stand so long
+        return 1500.0  # images correct to the end cost some 5,000 gradients; most fall early
 
     def batch_size(self, device: torch.device) -> int:
-        """The package's own; fixed, as what it draws depends on which images are together."""
-        return 250
+        return BATCH
 
     def changed(self, ensemble: Ensemble, batch: Batch, victim: Victim, restart: int) -> Tensor:
-        from pyautoattack import AutoAttack
+        import pyautoattack
 
         device = batch.pixels.device
-        with _own_generator(device), _warnings_into(batch.warnings):
-            attack = AutoAttack(
-                _network(ensemble, victim),
+        with _global_generator_restored(device), _warnings_into(batch.warnings):
+            attack = pyautoattack.AutoAttack(
+                _victim_network(ensemble, victim),
                 norm=NORMS[self.norm],
                 eps=self.eps,
                 seed=_seed(self.seed, batch),
                 device=device,
             )
-            found, _ = attack.run_standard_evaluation(batch.pixels, batch.labels)
-        return found.clamp(0, 1)
+            adversarial, _ = attack.run_standard_evaluation(batch.pixels, batch.labels)
+        return adversarial.clamp(0, 1)
 
 
 @dataclass(frozen=True)
-class Square(Measurement):
-    """The Square attack (Andriushchenko et al. 2020): L-inf, by queries alone, no gradient."""
+class Square(AimedAttack):
+    """The Square attack (Andriushchenko et al. 2020), L-inf: it only queries, without gradients."""
 
     eps: float
     seed: int = 0
     attack = "square"
-    needs_package = True
+    needs_pyautoattack = True
 
     def parameters(self) -> dict[str, Any]:
         return {"eps": self.eps, "queries": SQUARE_QUERIES, "seed": self.seed}
@@ -97,24 +97,24 @@ class Square(Measurement):
         return SQUARE_QUERIES / 6
 
     def batch_size(self, device: torch.device) -> int:
-        return 250
+        return BATCH
 
     def changed(self, ensemble: Ensemble, batch: Batch, victim: Victim, restart: int) -> Tensor:
         from pyautoattack.square import SquareAttack
 
         attack = SquareAttack(
-            _network(ensemble, victim),
+            _victim_network(ensemble, victim),
             norm="Linf",
             eps=self.eps,
             n_queries=SQUARE_QUERIES,
             seed=_seed(self.seed, batch),
             device=batch.pixels.device,
         )
-        with _own_generator(batch.pixels.device):
+        with _global_generator_restored(batch.pixels.device):
             return attack.perturb(batch.pixels, batch.labels)
 
 
-def _network(ensemble: Ensemble, victim: Victim) -> nn.Module:
+def _victim_network(ensemble: Ensemble, victim: Victim) -> nn.Module:
     return ensemble if victim.member is None else ensemble.members[victim.member]
 
 
@@ -123,23 +123,23 @@ def _seed(seed: int, batch: Batch) -> int:
 
 
 @contextlib.contextmanager
-def _own_generator(device: torch.device) -> Iterator[None]:
-    """The package seeds and draws from torch's global generator: one at a time, and put back."""
+def _global_generator_restored(device: torch.device) -> Iterator[None]:
+    """Lend the package torch's global generator, one caller at a time, and restore its state."""
     devices = [device] if device.type == "cuda" else []
     with _GLOBAL_GENERATOR, torch.random.fork_rng(devices):
         yield
 
 
 @contextlib.contextmanager
-def _warnings_into(found: list[str]) -> Iterator[None]:
-    """Add what the package warns of, in this thread, to a list, each text once."""
+def _warnings_into(texts: list[str]) -> Iterator[None]:
+    """Append each text that the package logs as a warning in this thread to a list, once."""
     logger, thread = logging.getLogger("auto-attack"), threading.get_ident()
 
     class Listener(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             text = record.getMessage()
-            if record.thread == thread and text not in found:
-                found.append(text)
+            if record.thread == thread and text not in texts:
+                texts.append(text)
 
     listener = Listener(logging.WARNING)
     logger.addHandler(listener)

@@ -1,4 +1,4 @@
-"""Differences between ensembles, and what can and cannot be claimed from them, in words."""
+"""Differences between ensembles, and sentences that claim no more than the results show."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 from dverge.results import MIXTURE_NAME, Z95, Result
 
-HIDDEN = 2.0  # points that an attack must have missed to be worth a sentence
+HIDDEN = 2.0  # points that the usual attack must miss to be worth a sentence
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One accuracy less another, in points (per cent of the images), with its 95 % interval."""
+    """An accuracy minus another, in points (per cent of the images), with its 95 % interval."""
 
     points: float
     low: float
@@ -21,7 +21,7 @@ class Difference:
 
     @property
     def clear(self) -> bool:
-        """The interval leaves out zero."""
+        """Whether the interval excludes zero."""
         return self.low > 0 or self.high < 0
 
     def __str__(self) -> str:
@@ -34,11 +34,11 @@ class Difference:
 def difference(first: Result, second: Result) -> Difference:
     """The difference of two accuracies.
 
-    On the same images it is of pairs, with the interval of Bonett & Price 2012, which is narrower;
-    where the bits for each image were not kept, of independent samples (Agresti & Caffo 2000).
+    Where both keep a bit for each image, the interval is that of paired samples (Bonett & Price
+    2012), which is narrower; else that of independent samples (Agresti & Caffo 2000).
 
     Raises:
-        ValueError: they are of different numbers of images.
+        ValueError: the accuracies are over different numbers of images.
     """
     if first.n != second.n:
         raise ValueError(f"{first.n} and {second.n} images cannot be compared")
@@ -49,21 +49,21 @@ def difference(first: Result, second: Result) -> Difference:
         centre = better - worse
         half = Z95 * math.sqrt((better + worse - centre**2) / (n + 2))
     else:
-        ours, theirs = ((each.accuracy / 100 * n + 1) / (n + 2) for each in (first, second))
-        centre = ours - theirs
-        half = Z95 * math.sqrt((ours * (1 - ours) + theirs * (1 - theirs)) / (n + 2))
+        p, q = ((each.accuracy / 100 * n + 1) / (n + 2) for each in (first, second))
+        centre = p - q
+        half = Z95 * math.sqrt((p * (1 - p) + q * (1 - q)) / (n + 2))
     return Difference(points, 100 * max(-1.0, centre - half), 100 * min(1.0, centre + half))
 
 
 @dataclass(frozen=True)
 class Standing:
-    """How an ensemble stands.
+    """An ensemble's clean and robust accuracies under one attack.
 
     Attributes:
-        name: of the ensemble.
-        clean, robust: each model's own figures before and under the attack, by model.
-        mixture: the mixture's figures under single attacks, by what the attack followed:
-            "mixture", "mixture-logit", "mixture-loss", "members".
+        name: the ensemble's name.
+        clean, robust: each model's own results before and under the attack, by model.
+        mixture: the mixture's results under attacks on single victims: "mixture", "mixture-logit",
+            "mixture-loss", "members".
     """
 
     name: str
@@ -73,21 +73,25 @@ class Standing:
 
 
 def claims(baseline: Standing, others: Sequence[Standing], attack: str) -> list[str]:
-    """Sentences on what the others' mixtures buy over the baseline's, and at what price.
+    """Sentences on what the other mixtures gain over the baseline's, and at what price.
 
     Args:
-        baseline: the mixture of members that were trained independently.
+        baseline: an ensemble whose members were trained independently.
         others: measured on the same images.
-        attack: in words, such as "PGD L∞ 8/255, 50 steps".
+        attack: its title, such as "PGD L∞ 8/255, 50 steps".
     """
-    sentences = [_by_itself(baseline, attack)]
+    sentences = [_gain_of_mixing(baseline, attack)]
     for other in others:
-        sentences += [_against(baseline, other, attack), _transfer(baseline, other), _hidden(other)]
+        sentences += [
+            _gain_and_price(baseline, other, attack),
+            _transfer(baseline, other),
+            _hidden_gradient(other),
+        ]
     return [sentence for sentence in sentences if sentence]
 
 
-def _by_itself(baseline: Standing, attack: str) -> str:
-    """What mixing alone buys."""
+def _gain_of_mixing(baseline: Standing, attack: str) -> str:
+    """What the baseline's mixture gains over its best member."""
     members = [row for name, row in baseline.robust.items() if name.startswith("member-")]
     if not members:
         return ""
@@ -101,8 +105,8 @@ def _by_itself(baseline: Standing, attack: str) -> str:
     )
 
 
-def _against(baseline: Standing, other: Standing, attack: str) -> str:
-    """Whether the other's mixture holds better, and what it pays."""
+def _gain_and_price(baseline: Standing, other: Standing, attack: str) -> str:
+    """Whether the other mixture is more robust, and how its clean accuracy differs."""
     robust = difference(other.robust[MIXTURE_NAME], baseline.robust[MIXTURE_NAME])
     clean = difference(other.clean[MIXTURE_NAME], baseline.clean[MIXTURE_NAME])
     now, before = other.robust[MIXTURE_NAME].accuracy, baseline.robust[MIXTURE_NAME].accuracy
@@ -121,7 +125,7 @@ def _against(baseline: Standing, other: Standing, attack: str) -> str:
 
 
 def _transfer(baseline: Standing, other: Standing) -> str:
-    """What attacks on single submodels leave of the mixture."""
+    """How robust the mixtures are to attacks on single members."""
     ours, theirs = (each.mixture.get("members") for each in (other, baseline))
     if ours is None or theirs is None:
         return ""
@@ -133,8 +137,8 @@ def _transfer(baseline: Standing, other: Standing) -> str:
     )
 
 
-def _hidden(other: Standing) -> str:
-    """What an attack on the mean probability alone would have missed."""
+def _hidden_gradient(other: Standing) -> str:
+    """What an attack through the mean probability alone misses, if it is much."""
     alone = other.mixture.get("mixture")
     if alone is None:
         return ""

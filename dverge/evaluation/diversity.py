@@ -5,12 +5,13 @@
 
 The report prints each member's loss on its *own* features, L_{f_i}(x'_{f_i^l}). Its text below the
 equation, and Eq. 2 of the DVERGE paper (arXiv:2009.14720), mean the crossed losses, as here. L is
-cross-entropy towards the target's class y: it is small where one member takes the other's feature
-for the target too, that is, where they share a weakness. The higher d, the more diverse.
+the cross-entropy towards the target's class y: it is small where one member, too, classifies the
+other's feature as the target, that is, where they share a weakness. The higher d, the more diverse.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
@@ -22,7 +23,7 @@ from torch import Tensor
 from dverge.attacks import REPORT_DISTILLATION, AttackConfig, distill
 from dverge.data import ImageSet
 from dverge.errors import ConfigError, require, require_integer
-from dverge.evaluation.transfer import batches_of, pixels_for
+from dverge.evaluation.predictions import in_batches, input_pixels
 from dverge.models import LAYERS, Conv, Ensemble
 from dverge.results import Z95
 from dverge.seeds import derive_seed
@@ -33,14 +34,14 @@ ALL_LAYERS = tuple(range(1, LAYERS + 1))
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Sources and targets of distilled features, each pair of two classes.
+    """Sources and targets of distilled features; the images of a pair differ in class.
 
     Attributes:
-        sources: N images, what the features look like.
-        targets: N images, what they are to be taken for.
+        sources: N images that the features look like.
+        targets: N images that the features are to be classified as.
 
     Raises:
-        ConfigError: there is no pair, the lengths differ, or a pair is of one class.
+        ConfigError: there is no pair, the lengths differ, or both images of a pair have one class.
     """
 
     sources: ImageSet
@@ -60,18 +61,18 @@ class Pairs:
 
 
 def draw_pairs(images: ImageSet, n: int, seed: int) -> Pairs:
-    """Pairs drawn by a seed alone, the same on every device.
+    """Draw pairs by a seed alone, the same on every device.
 
-    Sources go through the images in a shuffled order, again and again; the target of each is drawn
-    uniformly from the images of other classes, so a pair is never of one image.
+    Sources repeat all images in one shuffled order; each target is drawn uniformly from the images
+    of other classes.
 
     Args:
         images: of at least two classes.
-        n: how many pairs, from 1.
+        n: number of pairs, from 1.
         seed: from 0 to 2^63 - 1.
 
     Raises:
-        ConfigError: n or the seed is out of range, or the images are of fewer than two classes.
+        ConfigError: n or the seed is out of range, or the images have fewer than two classes.
     """
     require_integer("n", n, 1, 1_000_000)
     require_integer("seed", seed, 0, 2**63 - 1)
@@ -84,24 +85,24 @@ def draw_pairs(images: ImageSet, n: int, seed: int) -> Pairs:
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(images), generator=generator)
     sources = order.repeat(-(-n // len(images)))[:n]
-    own = labels[sources]
-    drawn = torch.randint(2**62, (n,), generator=generator) % (len(images) - counts[own])
+    source_class = labels[sources]
+    others = len(images) - counts[source_class]
+    drawn = torch.randint(2**62, (n,), generator=generator) % others
     by_class = labels.argsort(stable=True)
-    first = counts.cumsum(0) - counts  # where each class begins in by_class
-    beyond = drawn >= first[own]
-    targets = by_class[drawn + counts[own] * beyond]  # skips the source's class
+    first = (counts.cumsum(0) - counts)[source_class]  # where the source's class begins there
+    targets = by_class[drawn + counts[source_class] * (drawn >= first)]  # skips that class
     return Pairs(images.subset(sources), images.subset(targets))
 
 
 @dataclass(frozen=True, eq=False)
 class Diversity:
-    """What each member says of each member's distilled features.
+    """How each member classifies the features distilled from each member.
 
     Attributes:
         loss: float64, L×M×M×N on the CPU; [l, j, i, pair] is the cross-entropy in nats of member i
             on the feature distilled from layer layers[l] of member j, towards the target's class.
-        sees_target: bool, of the same shape: member i says the target's class.
-        layers: what was distilled, each 1–5.
+        sees_target: bool, of the same shape: member i predicts the target's class.
+        layers: the distilled layers, each 1–5.
     """
 
     loss: Tensor
@@ -110,13 +111,13 @@ class Diversity:
 
     @property
     def n(self) -> int:
-        """How many pairs."""
+        """The number of pairs."""
         return self.loss.shape[-1]
 
     def matrix(self, layer: int | None = None) -> Tensor:
-        """M×M symmetric d(f_i, f_j) in nats, over all layers alike or one of them.
+        """M×M symmetric d(f_i, f_j) in nats, the mean over all layers or one of them.
 
-        The diagonal is what the formula gives for i = j: a member's loss on its own features.
+        The diagonal, where i = j, is a member's loss on its own features.
 
         Raises:
             ConfigError: the layer was not measured.
@@ -126,7 +127,7 @@ class Diversity:
     def interval(self, layer: int | None = None) -> Tensor:
         """2×M×M, low and high ends of about 95 %: the mean ± 1.96 standard errors over pairs.
 
-        Layers are averaged within a pair first, for they share its images. NaN for one pair.
+        Layers are averaged within a pair first, as they share its images. NaN for one pair.
 
         Raises:
             ConfigError: the layer was not measured.
@@ -139,20 +140,20 @@ class Diversity:
         return torch.stack([mean - half, mean + half])
 
     def overlap(self, layer: int | None = None) -> Tensor:
-        """M×M per cent: features of member j (row) that member i (column) takes for the target.
+        """M×M per cent: features of member j (row) that member i (column) classifies as the target.
 
         Raises:
             ConfigError: the layer was not measured.
         """
-        return 100 * self._chosen(self.sees_target, layer).double().mean((0, 3))
+        return 100 * self._at_layer(self.sees_target, layer).double().mean((0, 3))
 
     def _by_pair(self, layer: int | None) -> Tensor:
-        """M×M×N, Eq. 2 of each pair alone."""
-        crossed = self._chosen(self.loss, layer).mean(0)
+        """M×M×N, Eq. 2 for each pair."""
+        crossed = self._at_layer(self.loss, layer).mean(0)
         return (crossed + crossed.transpose(0, 1)) / 2
 
-    def _chosen(self, values: Tensor, layer: int | None) -> Tensor:
-        """All layers' values, or one layer's as 1×M×M×N."""
+    def _at_layer(self, values: Tensor, layer: int | None) -> Tensor:
+        """One layer's values, 1×M×M×N, or all layers'."""
         if layer is None:
             return values
         require(layer in self.layers, "layer", layer, f"one of {', '.join(map(str, self.layers))}")
@@ -166,17 +167,18 @@ def diversity(
     layers: Sequence[int] = ALL_LAYERS,
     on_progress: Callable[[float], None] | None = None,
 ) -> Diversity:
-    """Distil every pair from each layer of each member, and ask every member (Eq. 2).
+    """Distil every pair from each layer of each member, and evaluate every member (Eq. 2).
 
     The ensemble is left as it is.
 
     Args:
         ensemble: members with features(images, layer), on the pairs' device.
         pairs: sources and targets.
-        config: budget and steps about the sources, of one restart. A random start is the same for
-            all members and layers.
+        config: budget and steps about the sources, of one restart. All members and layers share
+            one random start.
         layers: at least one of 1 to 5, none of them twice.
-        on_progress: told the share done, above 0 to 1, after each batch of a layer of a member.
+        on_progress: called with the share done, above 0 to 1, after each batch of a layer of a
+            member.
 
     Raises:
         ConfigError: no such layers, or more than one restart.
@@ -187,31 +189,29 @@ def diversity(
         require_integer("layer", layer, 1, LAYERS)
     members = len(ensemble)
     shape = (len(layers), members, members, len(pairs))
-    loss, sees = torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.bool)
-    sources, targets = (batches_of(each, BATCH) for each in (pairs.sources, pairs.targets))
-    done, total = 0, len(layers) * members * len(sources)
-    for at, (some, aims) in enumerate(zip(sources, targets, strict=True)):
-        where = slice(at * BATCH, at * BATCH + len(some))
-        given = pixels_for(ensemble, some), pixels_for(ensemble, aims)
-        settings = _of_batch(config, at)
+    loss = torch.zeros(shape, dtype=torch.float64)
+    sees_target = torch.zeros(shape, dtype=torch.bool)
+    batches = zip(in_batches(pairs.sources, BATCH), in_batches(pairs.targets, BATCH), strict=True)
+    done, total = 0, len(layers) * members * math.ceil(len(pairs) / BATCH)
+    for number, (sources, targets) in enumerate(batches):
+        at = slice(number * BATCH, number * BATCH + len(sources))
+        pixels = input_pixels(ensemble, sources), input_pixels(ensemble, targets)
+        seed = derive_seed(config.seed, "pairs", number) % 2**31  # batches differ in random starts
+        settings = replace(config, seed=seed)
         for j, member in enumerate(ensemble.members):
             for k, layer in enumerate(layers):
-                found = distill(cast(Conv, member), *given, layer, settings)
-                loss[k, j, :, where], sees[k, j, :, where] = _judged(ensemble, found, aims.labels)
+                features = distill(cast(Conv, member), *pixels, layer, settings)
+                evaluated = _evaluated(ensemble, features, targets.labels)
+                loss[k, j, :, at], sees_target[k, j, :, at] = evaluated
                 done += 1
                 if on_progress:
                     on_progress(done / total)
-    return Diversity(loss, sees, tuple(layers))
-
-
-def _of_batch(config: AttackConfig, batch: int) -> AttackConfig:
-    """The same settings with a seed of the batch's own, lest all batches start with one noise."""
-    return replace(config, seed=derive_seed(config.seed, "pairs", batch) % 2**31)
+    return Diversity(loss, sees_target, tuple(layers))
 
 
 @torch.no_grad()
-def _judged(ensemble: Ensemble, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """M×N cross-entropies of the members in float64, and whether each says the label."""
+def _evaluated(ensemble: Ensemble, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """M×N cross-entropies of the members in float64, and whether each predicts the label."""
     logits = torch.stack([member(images).double() for member in ensemble.members])
     losses = [F.cross_entropy(each, labels, reduction="none") for each in logits]
     return torch.stack(losses).cpu(), (logits.argmax(2) == labels).cpu()

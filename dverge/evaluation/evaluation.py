@@ -1,4 +1,4 @@
-"""An evaluation: measurements of checkpoints, in pieces that can be stopped and gone on with."""
+"""An evaluation: checkpoints measured under a protocol, in pieces, to be stopped and resumed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from dverge.checkpoints import CheckpointInfo
 from dverge.data import CLASSES, ImageSet, Split, load
 from dverge.devices import describe_device, resolve_device
 from dverge.errors import CheckpointError, ConfigError, DataError, DvergeError
-from dverge.evaluation.measurements import Batch, Measurement
+from dverge.evaluation.counting import RobustCount
+from dverge.evaluation.measurements import Batch
 from dverge.evaluation.predictions import predictions
 from dverge.evaluation.protocols import EvaluationConfig
 from dverge.evaluation.store import ResultFile, add_results, read_results
-from dverge.evaluation.tally import Tally
 from dverge.models import compiled
 from dverge.results import Result
 
@@ -24,27 +24,29 @@ LoadImages = Callable[[Split], ImageSet]
 
 
 class Evaluation:
-    """Measures each checkpoint by each of a protocol's measurements.
+    """Measures each checkpoint by each measurement of a protocol.
 
-    `run()` yields after every piece of work: None, or the rows of a measurement that is finished.
-    Whoever iterates may stop at any yield; finished measurements are kept in the checkpoint's
-    folder, and `state_dict()` holds what is known of the one in hand. What is found depends on
-    neither the pieces nor the batches, but for the last bits of floating-point numbers.
+    `run()` yields after every piece of work: None, or the results of a finished measurement. The
+    caller may stop at any yield: results are kept in the checkpoint's folder as they come, and
+    `state_dict()` holds the unfinished measurement. Neither the pieces nor the batches change a
+    result, but for the last bits of floating-point numbers.
 
     Args:
         config: what to measure.
-        load_images: where the images come from.
+        load_images: loads the images of a split.
         root: the folder of checkpoints; the default one if None.
 
     Attributes:
-        device: where it is computed.
-        images: those that are asked for.
+        device: what computes.
+        images: the images to measure on, on the CPU.
         infos: the checkpoints.
-        failures: why measurements are missing, one message a checkpoint; the others go on.
+        measurements: those of the protocol.
+        failures: why results are missing or not kept, one message a checkpoint; the other
+            checkpoints are measured.
 
     Raises:
-        ConfigError: more images than there are, a device or a package that is not there, or
-            checkpoints of other classes than the images.
+        ConfigError: more images than there are, a missing device or package, or checkpoints that
+            classify into other classes.
         CheckpointError: there is no such checkpoint, or its card cannot be read.
         DataError: the images are not on this machine.
     """
@@ -58,116 +60,122 @@ class Evaluation:
         for info in self.infos:
             _check_classes(info)
         self.measurements = config.measurements()
-        self.images = _chosen(config, load_images)
+        self.images = _chosen_images(config, load_images)
         self.failures: list[str] = []
-        self._done = 0  # measurements, of all checkpoints
-        self._tally: Tally | None = None
-        self._saved: dict[str, Any] | None = None
+        self._finished = 0  # measurements, of all checkpoints
+        self._unfinished: RobustCount | None = None
+        self._saved: dict[str, Any] = {}
 
     @property
     def count(self) -> int:
-        """Measurements in all."""
+        """The number of measurements, of all checkpoints."""
         return len(self.infos) * len(self.measurements)
 
     def progress(self) -> float:
-        """Share of the work that is done, 0 to 1, as far as it can be foreseen."""
+        """Share of the expected work that is done, 0 to 1."""
         costs = [m.cost() * m.restarts for m in self.measurements]
-        whole, within = divmod(self._done, len(costs))
-        now = self._tally.progress() * costs[within] if self._tally else 0.0
+        whole, within = divmod(self._finished, len(costs))
+        now = self._unfinished.progress() * costs[within] if self._unfinished else 0.0
         return (whole * sum(costs) + sum(costs[:within]) + now) / (len(self.infos) * sum(costs))
 
     def measured(self) -> float:
-        """Measurements done, with the fraction of the one in hand."""
-        return self._done + (self._tally.progress() if self._tally else 0.0)
+        """Measurements finished, with the fraction of the unfinished one."""
+        return self._finished + (self._unfinished.progress() if self._unfinished else 0.0)
 
     def run(self) -> Iterator[list[Result] | None]:
-        """Measure all; see the class."""
+        """Measure all checkpoints, a piece at a time; see the class."""
         images = self.images.to(self.device)
         for number, info in enumerate(self.infos):
-            self._done, self._tally = number * len(self.measurements), None
+            self._finished, self._unfinished = number * len(self.measurements), None
             try:
-                yield from self._measure_all(info, images)
+                yield from self._measure_checkpoint(info, images)
             except DvergeError as error:
                 self.failures.append(str(error))
-        self._done, self._tally = self.count, None
+        self._finished, self._unfinished = self.count, None
 
     def state_dict(self) -> dict[str, Any]:
-        """What is known of the measurement in hand."""
-        return {} if self._tally is None else {"at": self._at(), "tally": self._tally.state_dict()}
+        """The unfinished measurement, empty if there is none."""
+        if self._unfinished is None:
+            return {}
+        return {"at": self._position(), "tally": self._unfinished.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state_dict; one of another measurement than comes next is left aside."""
+        """Resume a measurement from a state_dict when `run` comes to it."""
         self._saved = state
 
-    def _measure_all(self, info: CheckpointInfo, images: ImageSet) -> Iterator[list[Result] | None]:
-        """Each measurement of a checkpoint: as it was kept, or made now and kept."""
+    def _measure_checkpoint(
+        self, info: CheckpointInfo, images: ImageSet
+    ) -> Iterator[list[Result] | None]:
+        """Yield the results of each measurement: those that are kept, or new ones."""
         file = ResultFile.of(info, self.config, self.images)
         kept = read_results(info, file)
-        network: _Network | None = None
+        loaded: _LoadedEnsemble | None = None
         for measurement in self.measurements:
             results = kept.find(measurement)
             if not results:
-                network = network or _Network(info, images)
-                yield from self._measure(network, measurement, images)
-                assert self._tally is not None
-                found = self._tally.rows(self.images.split)
-                results = file.stamped(info, describe_device(self.device), found)
+                loaded = loaded or _LoadedEnsemble(info, images)
+                count = self._unfinished = RobustCount(measurement, loaded.clean)
+                yield from self._work(count, loaded, images)
+                device = describe_device(self.device)
+                results = file.stamped(info, device, count.results(self.images.split))
                 self._keep(info, file, results)
             yield results
-            self._done, self._tally = self._done + 1, None
+            self._finished, self._unfinished = self._finished + 1, None
 
-    def _measure(
-        self, network: _Network, measurement: Measurement, images: ImageSet
+    def _work(
+        self, count: RobustCount, loaded: _LoadedEnsemble, images: ImageSet
     ) -> Iterator[None]:
-        """Work the tally of one measurement to its end."""
-        self._tally = tally = Tally(measurement, network.clean)
-        if self._saved and self._saved.get("at") == self._at():
-            tally.load_state_dict(self._saved["tally"])
-        ensemble = network.exact if measurement.exact else network.fast
-        while not tally.done:
+        """Finish the count of a measurement, one batch at a time."""
+        if self._saved.get("at") == self._position():
+            count.load_state_dict(self._saved["tally"])
+        measurement = count.measurement
+        ensemble = loaded.plain if measurement.plain_torch else loaded.fast
+        while not count.done:
             began = time.perf_counter()
-            victim, restart, positions = tally.next(measurement.batch_size(self.device))
-            here = positions.to(self.device)
+            victim, restart, positions = count.next(measurement.batch_size(self.device))
+            at = positions.to(self.device)
             numbers = self.images.indices[positions].tolist()
-            batch = Batch(images.pixels(here), images.labels[here], numbers, tally.warnings)
-            right = measurement.right(ensemble, batch, victim, restart)
-            tally.add(positions, right, time.perf_counter() - began)
+            batch = Batch(images.pixels(at), images.labels[at], numbers, count.warnings)
+            outcome = measurement.outcome(ensemble, batch, victim, restart)
+            count.add(positions, outcome, time.perf_counter() - began)
             yield None
 
     def _keep(self, info: CheckpointInfo, file: ResultFile, results: list[Result]) -> None:
-        """Keep a measurement's results; if that fails, note it: they are still reported."""
+        """Keep results in the checkpoint's folder; a failure is noted, the results are reported."""
         try:
             add_results(info, file, results)
         except CheckpointError as error:
             if str(error) not in self.failures:
                 self.failures.append(str(error))
 
-    def _at(self) -> list[Any]:
-        """Which measurement is in hand, of which weights and images."""
-        which = self._done % len(self.measurements)
-        info = self.infos[self._done // len(self.measurements)]
-        return [info.digest, self.images.digest, str(self.config.protocol), self.config.seed, which]
+    def _position(self) -> list[Any]:
+        """What identifies the unfinished measurement: weights, images, protocol, seed, number."""
+        number = self._finished % len(self.measurements)
+        info = self.infos[self._finished // len(self.measurements)]
+        config = self.config
+        return [info.digest, self.images.digest, str(config.protocol), config.seed, number]
 
 
-class _Network:
-    """A loaded checkpoint on the images' device.
+class _LoadedEnsemble:
+    """A checkpoint's ensemble on the images' device.
 
     Attributes:
-        exact: computes as PyTorch does.
-        fast: the same functions, as fast as they can be had.
-        clean: bool (M+1)×N on the CPU, which models are right before any attack.
+        plain: computed by PyTorch's own operations.
+        fast: the same functions by compiled kernels, where there are any.
+        clean: bool (M+1)×N on the CPU, which models are correct before any attack.
     """
 
     def __init__(self, info: CheckpointInfo, images: ImageSet) -> None:
-        self.exact = checkpoints.load(info).to(images.device)
-        self.fast = compiled(self.exact)
-        self.clean = (predictions(self.exact, images) == images.labels).cpu()
+        self.plain = checkpoints.load(info).to(images.device)
+        self.fast = compiled(self.plain)
+        self.clean = (predictions(self.plain, images) == images.labels).cpu()
 
 
-def _chosen(config: EvaluationConfig, load_images: LoadImages) -> ImageSet:
+def _chosen_images(config: EvaluationConfig, load_images: LoadImages) -> ImageSet:
     """The images to measure on, on the CPU.
 
-    A thousand test images or fewer are at hand without the full data: they are the sample's.
+    Without the full data, a thousand test images or fewer come from the bundled sample, which holds
+    the same ones.
     """
     try:
         images = load_images(config.split)

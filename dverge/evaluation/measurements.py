@@ -1,6 +1,7 @@
-"""What is measured: each measurement is one way to change images, at one setting.
+"""What is measured: queries, which ask every model about every image, and attacks on one victim.
 
-It says whose gradients it follows, makes the changed images, and leaves the counting to a Tally.
+A measurement says which images to show to the models; counting.py counts the answers. A new attack
+is a subclass of AimedAttack in a file of its own and an entry of a list in protocols.py.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from dverge.attacks import (
     image_starts,
     report_attack,
 )
-from dverge.attacks.gradient import ascend, value_and_gradient, victim_objective
+from dverge.attacks.gradient import Objective, ascend, value_and_gradient, victim_objective
 from dverge.attacks.report import EPS, report_settings
 from dverge.evaluation.predictions import answers
 from dverge.models import Ensemble
@@ -31,13 +32,13 @@ from dverge.models import Ensemble
 
 @dataclass(frozen=True)
 class Batch:
-    """Images to be changed, N of them, on the ensemble's device.
+    """N images to measure on, on the ensemble's device.
 
     Attributes:
         pixels: N×3×32×32 in [0, 1].
         labels: N true classes.
-        numbers: of the images in the official file.
-        warnings: what is to be told of the measurement's reliability; added to.
+        numbers: N positions in the official file.
+        warnings: texts on the measurement's reliability; a measurement may append to it.
     """
 
     pixels: Tensor
@@ -47,53 +48,92 @@ class Batch:
 
 
 class Measurement(ABC):
-    """One attack at one setting.
+    """A query or an attack at one setting.
 
     Attributes:
-        attack: its name in rows.
-        restarts: tries; an image that still stands is tried again.
-        pessimistic: an image counts as right only if it was right before the attack, too, and the
-            mixture's figure is the worst over all victims, image by image.
-        aimed: it is aimed at one model, the victim, at a time.
-        exact: computed by PyTorch's own operations, as a plain script would, image for image.
-        needs_package: the optional package pyautoattack.
+        attack: its name in results.
+        restarts: attempts at each image and victim.
+        worst_case: an image counts for a model only if the model is correct on it before and after
+            every attempt, and for the mixture only if no attack on any victim fools it. If False,
+            the outcome of the one attempt counts.
+        plain_torch: computed by PyTorch's own operations, not by the compiled kernels.
+        needs_pyautoattack: needs the optional package of that name.
     """
 
     attack: str
     restarts: int = 1
-    pessimistic: bool = True
-    aimed: bool = True
-    exact: bool = False
-    needs_package: bool = False
+    worst_case: bool = True
+    plain_torch: bool = False
+    needs_pyautoattack: bool = False
 
     @abstractmethod
     def parameters(self) -> dict[str, Any]:
-        """What defines it, as plain JSON values."""
-
-    def victims(self, members: int) -> list[Victim]:
-        """What it is aimed at, one after the other; the mixture stands for nobody."""
-        return [*(Victim(i) for i in range(members)), MIXTURE] if self.aimed else [MIXTURE]
+        """Its settings as plain JSON values; with the name, what identifies kept results."""
 
     @abstractmethod
     def cost(self) -> float:
-        """Work a try, image and member followed, in gradients."""
+        """Work of one attempt at one image and one member, in gradients."""
 
     @abstractmethod
-    def changed(self, ensemble: Ensemble, batch: Batch, victim: Victim, restart: int) -> Tensor:
-        """The changed images, N×3×32×32 in [0, 1]."""
+    def victims(self, members: int) -> Sequence[Victim | None]:
+        """The victims, one after the other: each member first. None is every model at once."""
 
-    def right(self, ensemble: Ensemble, batch: Batch, victim: Victim, restart: int) -> Tensor:
-        """(M+1)×N: which models are right on the changed images; the mixture is last."""
-        return answers(ensemble, self.changed(ensemble, batch, victim, restart)) == batch.labels
+    @abstractmethod
+    def outcome(
+        self, ensemble: Ensemble, batch: Batch, victim: Victim | None, restart: int
+    ) -> Tensor:
+        """Bool (M+1)×N: the images that count for each member and, last, for the mixture."""
+
+    def share(self, counted: Tensor) -> float | None:
+        """The accuracy in [0, 1] over N counted images where it is not their mean."""
+        return None
 
     def batch_size(self, device: torch.device) -> int:
-        """How many images at once: a second's work or so on a CPU, much at once on a GPU."""
+        """How many images to measure at once: about a second's work on a CPU, many on a GPU."""
         return 256 if device.type == "cpu" else 4096
 
 
+def members_followed(victim: Victim | None, members: int) -> int:
+    """The number of members whose gradients or answers an attempt at the victim computes."""
+    return members if victim is None or victim.member is None else 1
+
+
+class Query(Measurement):
+    """Asks every model about every image once."""
+
+    @abstractmethod
+    def counted(self, ensemble: Ensemble, batch: Batch) -> Tensor:
+        """Bool (M+1)×N: the images that count for each member and, last, for the mixture."""
+
+    def victims(self, members: int) -> Sequence[None]:
+        return [None]
+
+    def outcome(
+        self, ensemble: Ensemble, batch: Batch, victim: Victim | None, restart: int
+    ) -> Tensor:
+        return self.counted(ensemble, batch)
+
+
+class AimedAttack(Measurement):
+    """Attacks one victim at a time: each member, then the mixture."""
+
+    @abstractmethod
+    def changed(self, ensemble: Ensemble, batch: Batch, victim: Victim, restart: int) -> Tensor:
+        """The adversarial images, N×3×32×32 in [0, 1]."""
+
+    def victims(self, members: int) -> Sequence[Victim]:
+        return [*map(Victim, range(members)), MIXTURE]
+
+    def outcome(
+        self, ensemble: Ensemble, batch: Batch, victim: Victim | None, restart: int
+    ) -> Tensor:
+        assert victim is not None
+        return answers(ensemble, self.changed(ensemble, batch, victim, restart)) == batch.labels
+
+
 @dataclass(frozen=True)
-class Clean(Measurement):
-    """No attack.
+class Clean(Query):
+    """Accuracy on unchanged images.
 
     Attributes:
         draws, draw_size, seed: the report's way, the mean over so many random draws of so many
@@ -104,8 +144,7 @@ class Clean(Measurement):
     draw_size: int = 0
     seed: int = 0
     attack = "clean"
-    aimed = False
-    exact = True
+    plain_torch = True
 
     def parameters(self) -> dict[str, Any]:
         if not self.draws:
@@ -115,27 +154,74 @@ class Clean(Measurement):
     def cost(self) -> float:
         return 0.3
 
-    def changed(self, ensemble: Ensemble, batch: Batch, victim: Victim, restart: int) -> Tensor:
-        return batch.pixels
+    def counted(self, ensemble: Ensemble, batch: Batch) -> Tensor:
+        return answers(ensemble, batch.pixels) == batch.labels
 
-    def mean_over_draws(self, right: Tensor) -> float | None:
-        """The mean accuracy over the draws of N images; None where there are no draws."""
+    def share(self, counted: Tensor) -> float | None:
         if not self.draws:
             return None
         generator = torch.Generator().manual_seed(self.seed)
-        size = min(self.draw_size, len(right))
-        chosen = [torch.randperm(len(right), generator=generator)[:size] for _ in range(self.draws)]
-        return right.cpu().double()[torch.stack(chosen)].mean().item()
+        n, size = len(counted), min(self.draw_size, len(counted))
+        drawn = [torch.randperm(n, generator=generator)[:size] for _ in range(self.draws)]
+        return counted.cpu().double()[torch.stack(drawn)].mean().item()
 
 
 @dataclass(frozen=True)
-class Gradient(Measurement):
-    """A setting of the projected-gradient loop.
+class Noise(Query):
+    """Accuracy under random noise: each pixel value moves by eps, up or down by chance."""
+
+    eps: float
+    seed: int = 0
+    attack = "noise"
+
+    def parameters(self) -> dict[str, Any]:
+        return {"eps": self.eps, "seed": self.seed}
+
+    def cost(self) -> float:
+        return 0.3
+
+    def noisy(self, batch: Batch) -> Tensor:
+        """The images with noise, N×3×32×32 in [0, 1]; each image's depends on its number alone."""
+        ball = AttackConfig(Norm.LINF, self.eps, self.eps, 1, random_start=True, seed=self.seed)
+        grey = torch.full_like(batch.pixels, 0.5)
+        drawn = image_starts(grey, batch.numbers, ball, restart=0)
+        return (batch.pixels + self.eps * (drawn - 0.5).sign()).clamp(0, 1)
+
+    def counted(self, ensemble: Ensemble, batch: Batch) -> Tensor:
+        return answers(ensemble, self.noisy(batch)) == batch.labels
+
+
+@dataclass(frozen=True)
+class ZeroGradient(Query):
+    """The share of images at which a model's loss has no gradient at all."""
+
+    attack = "zero-gradient"
+    worst_case = False
+
+    def parameters(self) -> dict[str, Any]:
+        return {}
+
+    def cost(self) -> float:
+        return 2.0
+
+    def counted(self, ensemble: Ensemble, batch: Batch) -> Tensor:
+        untargeted = AttackConfig(Norm.LINF, 0.0, 0.0, 1)
+        rows = []
+        for victim in [*map(Victim, range(len(ensemble))), MIXTURE]:
+            objective = victim_objective(ensemble, batch.labels, untargeted, victim)
+            _, gradient = value_and_gradient(objective, batch.pixels)
+            rows.append((gradient == 0).flatten(1).all(1))
+        return torch.stack(rows)
+
+
+@dataclass(frozen=True)
+class ProjectedGradient(AimedAttack):
+    """FGSM, PGD and other settings of the projected-gradient loop.
 
     Attributes:
         attack: fgsm, pgd-linf or pgd-l2.
         config: its settings.
-        thorough: the mixture is attacked through the mean logit and the mean loss, too.
+        thorough: attack the mixture through its mean logit and its mean loss, too.
     """
 
     attack: str
@@ -153,30 +239,36 @@ class Gradient(Measurement):
             shown |= {"random_start": True, "restarts": c.restarts, "seed": c.seed}
         return shown
 
-    def victims(self, members: int) -> list[Victim]:
-        more = [Victim(through=t) for t in (Through.LOGIT, Through.LOSS) if self.thorough]
-        return super().victims(members) + more
-
     def cost(self) -> float:
         return self.config.steps
+
+    def victims(self, members: int) -> Sequence[Victim]:
+        more = [Through.LOGIT, Through.LOSS] if self.thorough else []
+        return [*super().victims(members), *(Victim(through=each) for each in more)]
+
+    def objective(self, ensemble: Ensemble, batch: Batch, victim: Victim) -> Objective:
+        """What the attack raises: the victim's cross-entropy for each image."""
+        return victim_objective(ensemble, batch.labels, self.config, victim)
 
     def changed(self, ensemble: Ensemble, batch: Batch, victim: Victim, restart: int) -> Tensor:
         start = batch.pixels
         if self.config.random_start:
             start = image_starts(start, batch.numbers, self.config, restart)
-        objective = victim_objective(ensemble, batch.labels, self.config, victim)
-        path = ascend(objective, start, batch.pixels, self.config, keep_all=False)
-        return path.images[-1]
+        objective = self.objective(ensemble, batch, victim)
+        return ascend(objective, start, batch.pixels, self.config, keep_all=False).images[-1]
 
 
 @dataclass(frozen=True)
-class Report(Measurement):
-    """An attack of the report's own, and accuracy as it counts: images that are wrong before the
-    attack are attacked, too, and the mixture's figure follows the mixture's gradient alone."""
+class ReportAttack(AimedAttack):
+    """An attack as the report counts it.
+
+    Images that are wrong before the attack are attacked, too, and the mixture's result follows the
+    mixture's gradient alone.
+    """
 
     kind: Attack
-    pessimistic = False
-    exact = True
+    worst_case = False
+    plain_torch = True
 
     @property
     def attack(self) -> str:  # type: ignore[override]
@@ -191,51 +283,3 @@ class Report(Measurement):
 
     def changed(self, ensemble: Ensemble, batch: Batch, victim: Victim, restart: int) -> Tensor:
         return report_attack(ensemble, batch.pixels, batch.labels, self.kind, victim)
-
-
-@dataclass(frozen=True)
-class Noise(Measurement):
-    """Random noise of an attack's size: each pixel value moves by eps, up or down by chance."""
-
-    eps: float
-    seed: int = 0
-    attack = "noise"
-    aimed = False
-
-    def parameters(self) -> dict[str, Any]:
-        return {"eps": self.eps, "seed": self.seed}
-
-    def cost(self) -> float:
-        return 0.3
-
-    def changed(self, ensemble: Ensemble, batch: Batch, victim: Victim, restart: int) -> Tensor:
-        ball = AttackConfig(Norm.LINF, self.eps, self.eps, 1, random_start=True, seed=self.seed)
-        drawn = image_starts(torch.full_like(batch.pixels, 0.5), batch.numbers, ball, restart)
-        return (batch.pixels + self.eps * (drawn - 0.5).sign()).clamp(0, 1)
-
-
-@dataclass(frozen=True)
-class ZeroGradient(Measurement):
-    """Not an attack: "right" are images at which a model's loss has no gradient at all."""
-
-    attack = "zero-gradient"
-    pessimistic = False
-    aimed = False
-
-    def parameters(self) -> dict[str, Any]:
-        return {}
-
-    def cost(self) -> float:
-        return 2.0
-
-    def changed(self, ensemble: Ensemble, batch: Batch, victim: Victim, restart: int) -> Tensor:
-        return batch.pixels
-
-    def right(self, ensemble: Ensemble, batch: Batch, victim: Victim, restart: int) -> Tensor:
-        config = AttackConfig(Norm.LINF, 0.0, 0.0, 1)
-        rows = []
-        for each in [*(Victim(i) for i in range(len(ensemble))), MIXTURE]:
-            objective = victim_objective(ensemble, batch.labels, config, each)
-            _, gradient = value_and_gradient(objective, batch.pixels)
-            rows.append((gradient == 0).flatten(1).all(1))
-        return torch.stack(rows)

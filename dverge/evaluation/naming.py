@@ -25,17 +25,20 @@ VICTIM_TITLES = {
 
 
 def attack_title(attack: str, parameters: dict[str, Any]) -> str:
-    """An attack at its setting, such as "PGD L∞ 8/255, 50 steps"."""
-    words = ATTACK_TITLES.get(attack, attack)
+    """An attack with its setting, such as "PGD L∞ 8/255, 50 steps".
+
+    An attack without a title here is shown by its name in the results.
+    """
+    title = ATTACK_TITLES.get(attack, attack)
     if "eps" in parameters:
-        words += f" {eps_title(parameters['eps'], l2=attack.endswith('l2'))}"
+        title += f" {eps_title(parameters['eps'], l2=attack.endswith('l2'))}"
     if parameters.get("steps", 1) > 1:
-        words += f", {parameters['steps']} steps"
-    return words
+        title += f", {parameters['steps']} steps"
+    return title
 
 
 def eps_title(eps: float, l2: bool = False) -> str:
-    """A budget: in 255ths where that is a whole number and the norm is L-inf."""
+    """A budget, as n/255 where n is a whole number and the norm is L-inf."""
     whole = round(255 * eps)
     return f"{whole}/255" if not l2 and abs(255 * eps - whole) < 1e-6 else f"{eps:g}"
 
@@ -46,5 +49,5 @@ def model_title(model: str) -> str:
 
 
 def victim_title(victim: str) -> str:
-    """What an attack on the mixture followed, or the model itself."""
+    """What an attack on the mixture followed, or the name of an attacked submodel."""
     return VICTIM_TITLES.get(victim, model_title(victim))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import torch
 from torch import Tensor
 
@@ -13,24 +15,37 @@ BATCH = 1000
 
 
 @torch.no_grad()
-def predictions(ensemble: Ensemble, images: ImageSet) -> Tensor:
-    """(M+1)×N predicted classes of the members and last the mixture, on the images' device."""
-    starts = range(0, len(images), BATCH)
-    return torch.cat([answers(ensemble, images.pixels(slice(i, i + BATCH))) for i in starts], 1)
-
-
-@torch.no_grad()
 def answers(ensemble: Ensemble, pixels: Tensor) -> Tensor:
-    """(M+1)×N predicted classes for N×3×32×32 pixels, all at once."""
+    """(M+1)×N classes that the members and, last, the mixture predict for N×3×32×32 pixels."""
     members = ensemble.member_log_probs(pixels)
     return torch.cat([members, mix(members).unsqueeze(0)]).argmax(2)
 
 
+def predictions(ensemble: Ensemble, images: ImageSet) -> Tensor:
+    """The answers on any number of images, a batch at a time, on the images' device."""
+    return torch.cat([answers(ensemble, part.pixels()) for part in in_batches(images, BATCH)], 1)
+
+
 def clean_accuracy(ensemble: Ensemble, images: ImageSet) -> list[Result]:
-    """Accuracy of each member and of the mixture on unattacked images."""
-    right = predictions(ensemble, images) == images.labels
-    names = models_of(len(ensemble))
+    """Accuracy of each member and of the mixture on unchanged images."""
+    correct = predictions(ensemble, images) == images.labels
     return [
-        result_of(row.double(), name, "clean", images.split)  # a card keeps no bits
-        for name, row in zip(names, right, strict=True)
+        result_of(row.double(), model, "clean", images.split)  # a card keeps no bits
+        for model, row in zip(models_of(len(ensemble)), correct, strict=True)
     ]
+
+
+def in_batches(images: ImageSet, size: int) -> list[ImageSet]:
+    """The images in order, `size` at a time; the last batch may be smaller."""
+    return [images.subset(slice(at, at + size)) for at in range(0, len(images), size)]
+
+
+def input_pixels(ensemble: Ensemble, images: ImageSet) -> Tensor:
+    """Pixels N×3×32×32 in [0, 1] in the precision of the ensemble's weights."""
+    return images.pixels().to(weight_dtype(ensemble))
+
+
+def weight_dtype(ensemble: Ensemble) -> torch.dtype:
+    """The precision of an ensemble's weights; compiled members keep them as buffers."""
+    weights = chain(ensemble.parameters(), ensemble.buffers())
+    return next((each.dtype for each in weights if each.is_floating_point()), torch.float32)

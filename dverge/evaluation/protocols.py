@@ -1,4 +1,4 @@
-"""Protocols: which attacks are measured together, on which images by default."""
+"""Protocols: which measurements belong together, and on which images by default."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from typing import Any
 from dverge.attacks import Attack, Norm, fgsm, pgd
 from dverge.data import Split
 from dverge.errors import require, require_choice, require_integer
-from dverge.evaluation.autoattack import Auto, Square, autoattack_available, require_autoattack
+from dverge.evaluation.autoattack import (
+    AutoAttack,
+    Square,
+    autoattack_available,
+    require_autoattack,
+)
 from dverge.evaluation.measurements import (
     Clean,
-    Gradient,
     Measurement,
     Noise,
-    Report,
+    ProjectedGradient,
+    ReportAttack,
     ZeroGradient,
 )
 
@@ -33,10 +38,10 @@ CURVE_STEPS = 20
 class Protocol(enum.StrEnum):
     """What to measure.
 
-    STANDARD: FGSM and projected PGD with restarts, each mixture also attacked through its mean
-    logit, its mean loss and its members. REPORT: the report's own attacks, for comparison with its
-    tables only. AUTOATTACK: the standard set of Croce & Hein. CURVE: accuracy against eps. SANITY:
-    what the sanity panel is computed from.
+    STANDARD: FGSM and projected PGD with restarts, on the mixture also through its mean logit, its
+    mean loss and its members. REPORT: the report's own attacks, for comparison with its tables
+    only. AUTOATTACK: the standard set of Croce & Hein 2020. CURVE: accuracy against eps. SANITY:
+    the figures behind the sanity panel.
     """
 
     STANDARD = "standard"
@@ -48,13 +53,12 @@ class Protocol(enum.StrEnum):
 
 @dataclass(frozen=True)
 class _Plan:
-    """A protocol's content.
+    """The content of a protocol.
 
     Attributes:
-        measurements: for a seed.
-        split: the images it is about.
-        images: how many by default; None for all.
-        version: to be raised whenever its figures change their meaning, so that kept ones expire.
+        measurements: makes them from a seed.
+        split, images: the default images, and how many; None for all.
+        version: raise it whenever results change their meaning, so that kept ones expire.
     """
 
     measurements: Callable[[int], list[Measurement]]
@@ -64,49 +68,53 @@ class _Plan:
 
 
 def _standard(seed: int) -> list[Measurement]:
-    def thorough(attack: str, norm: Norm, eps: float, steps: int) -> Gradient:
+    def thorough(norm: Norm, eps: float, steps: int) -> ProjectedGradient:
         config = pgd(norm, eps, steps=steps, restarts=RESTARTS, seed=seed)
-        return Gradient(attack, config, thorough=True)
+        return ProjectedGradient(f"pgd-{norm}", config, thorough=True)
 
     return [
         Clean(),
-        Gradient("fgsm", fgsm(REPORT_EPS), thorough=True),
-        thorough("pgd-linf", Norm.LINF, REPORT_EPS, 10),
-        thorough("pgd-linf", Norm.LINF, REPORT_EPS, 50),
-        thorough("pgd-linf", Norm.LINF, EPS, 10),
-        thorough("pgd-linf", Norm.LINF, EPS, 50),
-        thorough("pgd-l2", Norm.L2, L2_EPS, 50),
+        ProjectedGradient("fgsm", fgsm(REPORT_EPS), thorough=True),
+        thorough(Norm.LINF, REPORT_EPS, 10),
+        thorough(Norm.LINF, REPORT_EPS, 50),
+        thorough(Norm.LINF, EPS, 10),
+        thorough(Norm.LINF, EPS, 50),
+        thorough(Norm.L2, L2_EPS, 50),
     ]
 
 
 def _report(seed: int) -> list[Measurement]:
     clean = Clean(draws=10, draw_size=256, seed=seed)
-    return [clean, *(Report(attack) for attack in Attack)]
+    return [clean, *(ReportAttack(attack) for attack in Attack)]
 
 
 def _autoattack(seed: int) -> list[Measurement]:
     return [
         Clean(),
-        Auto(Norm.LINF, REPORT_EPS, seed),
-        Auto(Norm.LINF, EPS, seed),
-        Auto(Norm.L2, L2_EPS, seed),
+        AutoAttack(Norm.LINF, REPORT_EPS, seed),
+        AutoAttack(Norm.LINF, EPS, seed),
+        AutoAttack(Norm.L2, L2_EPS, seed),
     ]
 
 
-def _one_try(eps: float, steps: int, seed: int) -> Gradient:
-    return Gradient("pgd-linf", pgd(Norm.LINF, eps, steps=steps, seed=seed))
-
-
 def _curve(seed: int) -> list[Measurement]:
-    return [Clean(), *(_one_try(eps, CURVE_STEPS, seed) for eps in CURVE)]
+    return [Clean(), *(_one_restart(eps, CURVE_STEPS, seed) for eps in CURVE)]
 
 
 def _sanity(seed: int) -> list[Measurement]:
-    found: list[Measurement] = [Clean(), Noise(EPS, seed), ZeroGradient()]
-    found.append(Gradient("fgsm", fgsm(EPS), thorough=True))
-    found += [_one_try(EPS, steps, seed) for steps in STEPS]
-    found += [_one_try(eps, CURVE_STEPS, seed) for eps in LADDER]
-    return [*found, Square(EPS, seed)]
+    return [
+        Clean(),
+        Noise(EPS, seed),
+        ZeroGradient(),
+        ProjectedGradient("fgsm", fgsm(EPS), thorough=True),
+        *(_one_restart(EPS, steps, seed) for steps in STEPS),
+        *(_one_restart(eps, CURVE_STEPS, seed) for eps in LADDER),
+        Square(EPS, seed),
+    ]
+
+
+def _one_restart(eps: float, steps: int, seed: int) -> ProjectedGradient:
+    return ProjectedGradient("pgd-linf", pgd(Norm.LINF, eps, steps=steps, seed=seed))
 
 
 PLANS = {
@@ -120,14 +128,14 @@ PLANS = {
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """What to measure of which checkpoints.
+    """What to measure on which checkpoints.
 
     Attributes:
         checkpoints: names or folders, at least one.
-        protocol: which attacks.
+        protocol: which measurements.
         split: TEST, VALIDATION or SAMPLE.
-        images: how many, balanced over the classes and the same for all; None for all there are.
-        seed: of all that is random.
+        images: how many, balanced over the classes and the same for all; None for the whole split.
+        seed: of all random choices.
         device: auto, cpu, cuda or cuda:N.
 
     Raises:
@@ -145,24 +153,30 @@ class EvaluationConfig:
         require(len(self.checkpoints) > 0, "checkpoints", "", "at least one checkpoint")
         for name, kind in (("protocol", Protocol), ("split", Split)):
             object.__setattr__(self, name, require_choice(kind, name, getattr(self, name)))
-        known = self.split is not Split.TRAIN
-        require(known, "split", str(self.split), "test, validation or sample")
+        held_out = self.split is not Split.TRAIN
+        require(held_out, "split", str(self.split), "test, validation or sample")
         if self.images is not None:
             require_integer("images", self.images, 1, 10_000)
         require_integer("seed", self.seed, 0, 2**31 - 1)
 
     @classmethod
-    def of(cls, checkpoints: tuple[str, ...], protocol: Protocol, **given: Any) -> EvaluationConfig:
-        """The protocol's defaults, and what was given in their place."""
+    def of(
+        cls, checkpoints: tuple[str, ...], protocol: Protocol, **settings: Any
+    ) -> EvaluationConfig:
+        """The protocol's defaults, but for these settings."""
         plan = PLANS[require_choice(Protocol, "protocol", protocol)]
         defaults: dict[str, Any] = {"split": plan.split}
-        if "split" not in given:
+        if "split" not in settings:
             defaults["images"] = plan.images
-        return cls(checkpoints, protocol, **(defaults | given))
+        return cls(checkpoints, protocol, **(defaults | settings))
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> EvaluationConfig:
-        """The config of to_dict. Raises ConfigError where that is not possible."""
+        """Read the config from what to_dict returned.
+
+        Raises:
+            ConfigError: a field is missing, unknown or outside its range.
+        """
         try:
             return cls(**(values | {"checkpoints": tuple(values["checkpoints"])}))
         except (KeyError, TypeError) as error:
@@ -174,21 +188,21 @@ class EvaluationConfig:
         return asdict(self) | {"checkpoints": list(self.checkpoints)}
 
     def measurements(self) -> list[Measurement]:
-        """What is measured, in order; without what needs a package that is not there.
+        """What can be measured here, in order; without pyautoattack, all that does not need it.
 
         Raises:
-            ConfigError: AutoAttack is asked for and not installed.
+            ConfigError: the protocol is AutoAttack, and its package is not installed.
         """
         if self.protocol is Protocol.AUTOATTACK:
             require_autoattack()
-        known = self.known_measurements()
-        return [each for each in known if autoattack_available() or not each.needs_package]
+        every, available = self.known_measurements(), autoattack_available()
+        return [each for each in every if available or not each.needs_pyautoattack]
 
     def known_measurements(self) -> list[Measurement]:
-        """All that the protocol can hold."""
+        """All measurements of the protocol, in order."""
         return PLANS[self.protocol].measurements(self.seed)
 
     @property
     def version(self) -> int:
-        """Of the protocol's meaning."""
+        """The protocol's version; see the plans."""
         return PLANS[self.protocol].version

@@ -1,4 +1,4 @@
-"""Transfer matrix: attacks crafted on one model (row), seen by another (column).
+"""Transfer matrix: attacks on one model (row), evaluated on another (column).
 
 Within one ensemble its diagonal is the white-box attack and the rest says how far members share
 their weaknesses. Across two, the source is a black-box attacker's surrogate for the target.
@@ -8,32 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import chain
 
 import torch
 from torch import Tensor
 
-from dverge.attacks import MIXTURE, AttackConfig, Victim, image_starts
-from dverge.attacks.gradient import ascend, victim_objective
+from dverge.attacks import AttackConfig
 from dverge.data import ImageSet
 from dverge.errors import ConfigError, require_integer
-from dverge.evaluation.predictions import answers
+from dverge.evaluation.measurements import Batch, ProjectedGradient
+from dverge.evaluation.predictions import answers, in_batches, input_pixels, weight_dtype
 from dverge.models import Ensemble
-from dverge.results import wilson_interval
+from dverge.results import models_of, wilson_interval
 
 BATCH = 256
 
 
 @dataclass(frozen=True, eq=False)
 class Transfer:
-    """What attacks on the source's models do to the target's.
+    """How often attacks on the source's models fool the target's.
 
-    Success is counted only on images that every model of both ensembles gets right before the
-    attack: there a wrong answer is the attack's doing, and all cells are over the same images.
+    Only images count that every model of both ensembles gets right before the attack: there, the
+    attack alone explains a wrong answer, and all cells are over the same images.
 
     Attributes:
-        rows: "member-1" … "mixture" of the source: whose gradient is followed.
-        columns: "member-1" … "mixture" of the target: who sees the result.
+        rows: "member-1" … "mixture" of the source: whose gradient the attack follows.
+        columns: "member-1" … "mixture" of the target: which model sees the adversarial image.
         fooled: int64, R×C on the CPU, images that the column's model gets wrong, 0 to n.
         n: images that all models of source and target get right.
         config: the attack.
@@ -57,8 +56,8 @@ class Transfer:
     def between_members(self) -> float:
         """Mean success of attacks on one member against the others, per cent.
 
-        The mean of the members' cells off the diagonal, which within one ensemble is the white-box
-        attack. NaN if n is 0 or there is one member.
+        It leaves out the diagonal, which within one ensemble is the white-box attack. NaN if n is 0
+        or there is one member.
 
         Raises:
             ConfigError: source and target have different numbers of members.
@@ -69,8 +68,8 @@ class Transfer:
                 f"the source has {members} members and the target {len(self.columns) - 1}; a mean "
                 "between members needs the same number of both."
             )
-        others = ~torch.eye(members, dtype=torch.bool)
-        return self.rate()[:-1, :-1][others].mean().item()
+        off_diagonal = ~torch.eye(members, dtype=torch.bool)
+        return self.rate()[:-1, :-1][off_diagonal].mean().item()
 
 
 def transfer(
@@ -82,16 +81,16 @@ def transfer(
 ) -> Transfer:
     """Attack each of the source's models, and count how many of the target's are fooled.
 
-    A random start depends on the seed and the image's number alone, so that neither the batches
-    nor the row decide it. The ensembles are left as they are.
+    A random start depends on the seed and the image's number alone, so batches and rows do not
+    matter. The ensembles are left as they are.
 
     Args:
-        source: whose members and mixture are attacked, on the images' device.
-        target: whose members and mixture see the results; may be the source.
-        images: the candidates; those count that all models of both get right.
-        config: an untargeted attack of one restart: a second could not be chosen by what the
-            target says, which a black-box attacker does not see.
-        on_progress: told the share done, above 0 to 1, after each batch of each row.
+        source: its members and mixture are attacked, on the images' device.
+        target: its members and mixture see the adversarial images; may be the source.
+        images: candidates; those count that all models of both ensembles get right.
+        config: an untargeted attack of one restart: choosing among several would need the target's
+            answers, which a black-box attacker does not see.
+        on_progress: called with the share done, above 0 to 1, after each batch of each row.
 
     Raises:
         ConfigError: the attack is targeted or has more than one restart.
@@ -99,68 +98,38 @@ def transfer(
     require_integer("restarts", config.restarts, 1, 1)
     if config.targeted:
         raise ConfigError("the attack is targeted; transfer is measured with untargeted attacks.")
-    images = _all_right(source, target, images)
-    victims = _models(source)
-    columns = tuple(map(str, _models(target)))
-    fooled = torch.zeros(len(victims), len(columns), dtype=torch.int64)
-    batches = batches_of(images, BATCH)
+    images = _all_correct(source, target, images)
+    attack = ProjectedGradient("transfer", config)
+    victims = attack.victims(len(source))
+    rows, columns = (tuple(models_of(len(each))) for each in (source, target))
+    fooled = torch.zeros(len(rows), len(columns), dtype=torch.int64)
+    batches = [
+        Batch(input_pixels(source, part), part.labels, part.indices.tolist(), [])
+        for part in in_batches(images, BATCH)
+    ]
     done, total = 0, len(victims) * len(batches)
     for row, victim in enumerate(victims):
         for batch in batches:
-            adversarial = _adversarial(source, batch, config, victim)
-            fooled[row] += (_answers(target, adversarial) != batch.labels).sum(1).cpu()
+            adversarial = attack.changed(source, batch, victim, restart=0)
+            fooled[row] += (~_correct(target, adversarial, batch.labels)).sum(1).cpu()
             done += 1
             if on_progress:
                 on_progress(done / total)
     if not batches and on_progress:
         on_progress(1.0)
-    return Transfer(tuple(map(str, victims)), columns, fooled, len(images), config)
+    return Transfer(rows, columns, fooled, len(images), config)
 
 
-def batches_of(images: ImageSet, size: int) -> list[ImageSet]:
-    """The images in order, `size` at a time; the last batch may be smaller."""
-    return [images.subset(slice(at, at + size)) for at in range(0, len(images), size)]
+def _correct(ensemble: Ensemble, pixels: Tensor, labels: Tensor) -> Tensor:
+    """Bool (M+1)×N, which members and, last, whether the mixture predict the labels."""
+    return answers(ensemble, pixels.to(weight_dtype(ensemble))) == labels
 
 
-def pixels_for(ensemble: Ensemble, images: ImageSet) -> Tensor:
-    """Pixels N×3×32×32 in [0, 1] in the precision of an ensemble's weights."""
-    return images.pixels().to(_precision(ensemble))
-
-
-def _models(ensemble: Ensemble) -> list[Victim]:
-    """Its members in order and last the mixture."""
-    return [*map(Victim, range(len(ensemble))), MIXTURE]
-
-
-def _precision(ensemble: Ensemble) -> torch.dtype:
-    """Of its weights, which a fast stand-in for Conv may keep as buffers."""
-    held = chain(ensemble.parameters(), ensemble.buffers())
-    return next((each.dtype for each in held if each.is_floating_point()), torch.float32)
-
-
-def _answers(ensemble: Ensemble, images: Tensor) -> Tensor:
-    """(M+1)×N classes that the members and last the mixture say."""
-    return answers(ensemble, images.to(_precision(ensemble)))
-
-
-def _all_right(source: Ensemble, target: Ensemble, images: ImageSet) -> ImageSet:
+def _all_correct(source: Ensemble, target: Ensemble, images: ImageSet) -> ImageSet:
     """The images that every model of both ensembles gets right."""
-    ensembles = [source] if source is target else [source, target]
-    right = torch.ones_like(images.labels, dtype=torch.bool)
-    for ensemble in ensembles:
+    correct = torch.ones_like(images.labels, dtype=torch.bool)
+    for ensemble in [source] if source is target else [source, target]:
         for at in range(0, len(images), BATCH):
             batch = images.subset(slice(at, at + BATCH))
-            right[at : at + BATCH] &= (_answers(ensemble, batch.pixels()) == batch.labels).all(0)
-    return images.subset(right.nonzero().flatten())
-
-
-def _adversarial(
-    ensemble: Ensemble, images: ImageSet, config: AttackConfig, victim: Victim
-) -> Tensor:
-    """N×3×32×32 in [0, 1], where one attack on the victim ends."""
-    origin = pixels_for(ensemble, images)
-    start = origin
-    if config.random_start:
-        start = image_starts(origin, images.indices.tolist(), config, restart=0)
-    objective = victim_objective(ensemble, images.labels, config, victim)
-    return ascend(objective, start, origin, config, keep_all=False).images[-1]
+            correct[at : at + BATCH] &= _correct(ensemble, batch.pixels(), batch.labels).all(0)
+    return images.subset(correct.nonzero().flatten())

@@ -21,7 +21,7 @@ from dverge.attacks import REPORT_DISTILLATION, AttackConfig, distill_path
 from dverge.data import CLASSES, ImageSet
 from dverge.errors import ConfigError, require, require_integer
 from dverge.evaluation.diversity import ALL_LAYERS, Diversity, Pairs
-from dverge.evaluation.transfer import pixels_for
+from dverge.evaluation.predictions import input_pixels
 from dverge.exploration.examine import model_names
 from dverge.models import LAYERS, Conv, Ensemble, mix
 
@@ -220,7 +220,7 @@ def distilled(
         ConfigError: several pairs, or more than one restart.
     """
     require(len(pair) == 1, "the number of pairs", len(pair), "1")
-    source, target = pixels_for(ensemble, pair.sources), pixels_for(ensemble, pair.targets)
+    source, target = input_pixels(ensemble, pair.sources), input_pixels(ensemble, pair.targets)
     paths = [
         distill_path(cast(Conv, member), source, target, layer, config)
         for member in ensemble.members

@@ -17,8 +17,7 @@ from dverge.attacks import REPORT_DISTILLATION, AttackConfig
 from dverge.data import CLASSES
 from dverge.errors import require, require_integer
 from dverge.evaluation.diversity import Diversity, Pairs, diversity
-from dverge.evaluation.predictions import answers
-from dverge.evaluation.transfer import pixels_for
+from dverge.evaluation.predictions import answers, input_pixels
 from dverge.exploration.distilled import Distilled
 from dverge.models import LAYERS, Ensemble
 from dverge.results import Z95
@@ -129,7 +128,7 @@ def overlap(
         ConfigError: more than one restart.
     """
     crossed = diversity(ensemble, pairs, config, on_progress=on_progress)
-    predicted = answers(ensemble, pixels_for(ensemble, pairs.sources))[:-1]
+    predicted = answers(ensemble, input_pixels(ensemble, pairs.sources))[:-1]
     return Overlap(crossed, (predicted == pairs.targets.labels).cpu())
 
 

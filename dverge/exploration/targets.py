@@ -12,7 +12,7 @@ from dverge.attacks import MIXTURE, AttackConfig, Victim, image_starts
 from dverge.attacks.gradient import ascend, victim_logits, victim_objective
 from dverge.data import CLASSES, ImageSet
 from dverge.errors import require_integer
-from dverge.evaluation.transfer import batches_of, pixels_for
+from dverge.evaluation.predictions import in_batches, input_pixels
 from dverge.models import Ensemble
 from dverge.results import wilson_interval
 
@@ -85,7 +85,7 @@ def target_grid(
     victim.check(ensemble)
     config = replace(config, targeted=True)
     images = _correct(ensemble, images, victim)
-    batches, classes = batches_of(images, BATCH), len(CLASSES)
+    batches, classes = in_batches(images, BATCH), len(CLASSES)
     reached = torch.zeros(classes, classes, dtype=torch.int64)
     for at, batch in enumerate(batches):
         for target in range(classes):
@@ -106,8 +106,8 @@ def _predicted(ensemble: Ensemble, pixels: Tensor, victim: Victim) -> Tensor:
 def _correct(ensemble: Ensemble, images: ImageSet, victim: Victim) -> ImageSet:
     """The images that the victim classifies correctly."""
     correct = [
-        _predicted(ensemble, pixels_for(ensemble, batch), victim) == batch.labels
-        for batch in batches_of(images, BATCH)
+        _predicted(ensemble, input_pixels(ensemble, batch), victim) == batch.labels
+        for batch in in_batches(images, BATCH)
     ]
     return images.subset(torch.cat(correct).nonzero().flatten())
 
@@ -116,7 +116,7 @@ def _reaches(
     ensemble: Ensemble, images: ImageSet, config: AttackConfig, victim: Victim, target: int
 ) -> Tensor:
     """N booleans: an attack towards the target class makes the victim predict it."""
-    origin = start = pixels_for(ensemble, images)
+    origin = start = input_pixels(ensemble, images)
     if config.random_start:
         start = image_starts(origin, images.indices.tolist(), config, restart=0)
     aims = torch.full_like(images.labels, target)

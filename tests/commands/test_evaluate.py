@@ -18,7 +18,7 @@ from dverge.__main__ import main
 from dverge.attacks import Norm, Victim, fgsm, pgd
 from dverge.data import Split, load
 from dverge.evaluation.evaluation import Evaluation
-from dverge.evaluation.measurements import Batch, Clean, Gradient, Measurement
+from dverge.evaluation.measurements import Batch, Clean, Measurement, ProjectedGradient
 from dverge.evaluation.protocols import PLANS, EvaluationConfig, Protocol
 from dverge.models import Ensemble, seeded_conv
 
@@ -29,7 +29,7 @@ FEW = ["--protocol", "curve", "--split", "sample", "--images", "20", "--device",
 
 def small(seed: int) -> list[Measurement]:
     config = pgd(Norm.LINF, 0.005, steps=2, restarts=2, seed=seed)
-    return [Clean(), Gradient("fgsm", fgsm(0.005)), Gradient("pgd-linf", config)]
+    return [Clean(), ProjectedGradient("fgsm", fgsm(0.005)), ProjectedGradient("pgd-linf", config)]
 
 
 @pytest.fixture(autouse=True)
@@ -115,7 +115,7 @@ def test_the_second_time_nothing_is_measured(
     def refuse(*given: Any) -> Tensor:
         raise AssertionError("something is measured")
 
-    monkeypatch.setattr(Measurement, "right", refuse)
+    monkeypatch.setattr("dverge.evaluation.evaluation.Batch", refuse)
     assert main(["evaluate", "two", *FEW, "--json", "again.json"]) == 0
     assert capsys.readouterr().out == printed
     assert (folder / "again.json").read_text() == (folder / "rows.json").read_text()
@@ -153,20 +153,20 @@ def test_each_failure_is_told_in_the_line(folder: Path, capsys: Output) -> None:
 def test_interrupted_it_leaves_the_rows_there_are(
     folder: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = Measurement.right
+    before = ProjectedGradient.changed
 
-    def right(
-        self: Measurement, ensemble: Ensemble, batch: Batch, victim: Victim, restart: int
+    def changed(
+        self: ProjectedGradient, ensemble: Ensemble, batch: Batch, victim: Victim, restart: int
     ) -> Tensor:
         if self.attack == "pgd-linf":
             raise KeyboardInterrupt
         return before(self, ensemble, batch, victim, restart)
 
-    monkeypatch.setattr(Measurement, "right", right)
+    monkeypatch.setattr(ProjectedGradient, "changed", changed)
     assert main(["evaluate", "two", *FEW, "--json", "rows.json"]) == 130
     rows = rows_in(folder / "rows.json")
     assert {row["attack"] for row in rows} == {"clean", "fgsm"}
-    monkeypatch.setattr(Measurement, "right", before)
+    monkeypatch.setattr(ProjectedGradient, "changed", before)
     assert main(["evaluate", "two", *FEW, "--json", "rows.json"]) == 0
     assert rows_in(folder / "rows.json")[: len(rows)] == rows
 
@@ -249,7 +249,7 @@ def test_help(capsys: Output) -> None:
 def test_warnings_are_told_once(
     folder: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Doubtful(Gradient):
+    class Doubtful(ProjectedGradient):
         def changed(self, ensemble: Ensemble, batch: Batch, victim: Victim, restart: int) -> Tensor:
             batch.warnings[:] = ["this may mislead"]
             return super().changed(ensemble, batch, victim, restart)

@@ -12,99 +12,78 @@ from dverge.data import Split
 from dverge.evaluation.comparison import Difference, Standing, claims, difference
 from dverge.results import Result, result_of
 
-N = 1000
 ATTACK = "PGD L∞ 8/255, 50 steps"
 
 
-def figure(right: int, n: int = N, model: str = "mixture", first: int = 0) -> Result:
-    """Right on so many images of n, from `first` on."""
+def result(correct: int, n: int = 1000, model: str = "mixture", first: int = 0) -> Result:
+    """Correct on so many images of n, from `first` on."""
     bits = torch.zeros(n, dtype=torch.bool)
-    bits[first : first + right] = True
+    bits[first : first + correct] = True
     return result_of(bits, model, "pgd-linf", Split.TEST)
 
 
-def pair(both: int, only_a: int, only_b: int, neither: int) -> tuple[Result, Result]:
-    """Two models by what they share."""
-    n = both + only_a + only_b + neither
-    return figure(both + only_a, n), figure(both + only_b, n, first=only_a)
+def without_bits(correct: int, n: int) -> Result:
+    return replace(result(correct, n), held="")
 
 
 # --- differences ---
 
 
 @pytest.mark.parametrize(
-    ("counts", "low", "high"),
+    ("both", "only_a", "only_b", "neither", "low", "high", "precision"),
     [
-        ((6, 26, 4, 12), 25.48067, 62.51933),  # the example of R's statpsych::ci.prop.ps
-        ((1, 1, 7, 12), -50.8, -1.3),  # Fagerland, Lydersen & Laake 2014, Table V
-        ((2, 5, 1, 2), 100 / 3 - 42.1717, 100 / 3 + 42.1717),  # by hand: ± 1.96 √((2/3 - 1/9)/12)
+        (6, 26, 4, 12, 25.48067, 62.51933, 1e-3),  # the example of R's statpsych::ci.prop.ps
+        (1, 1, 7, 12, -50.8, -1.3, 0.05),  # Fagerland, Lydersen & Laake 2014, Table V
+        # By hand: 100/3 ± 100 · 1.96 √((2/3 - 1/9)/12), and two that share nothing or all.
+        (2, 5, 1, 2, 100 / 3 - 42.1717, 100 / 3 + 42.1717, 1e-3),
+        (0, 10, 0, 0, 1000 / 12 - 100 * 1.959964 * math.sqrt((1 - 25 / 36) / 12), 100, 1e-4),
+        (4, 0, 0, 6, -100 * 1.959964 / 12 * math.sqrt(2), 100 * 1.959964 / 12 * math.sqrt(2), 1e-4),
     ],
 )
-def test_pairs_have_the_interval_of_bonett_and_price(
-    counts: tuple[int, int, int, int], low: float, high: float
+def test_paired_intervals(
+    both: int, only_a: int, only_b: int, neither: int, low: float, high: float, precision: float
 ) -> None:
-    a, b = pair(*counts)
-    found = difference(a, b)
-    assert found.points == pytest.approx(100 * (counts[1] - counts[2]) / sum(counts))
-    digits = 0.05 if low == -50.8 else 1e-3
-    assert (found.low, found.high) == pytest.approx((low, high), abs=digits)
+    n = both + only_a + only_b + neither
+    a, b = result(both + only_a, n), result(both + only_b, n, first=only_a)
+    paired = difference(a, b)
+    assert paired.points == pytest.approx(100 * (only_a - only_b) / n)
+    assert (paired.low, paired.high) == pytest.approx((low, high), abs=precision)
     back = difference(b, a)
     assert (back.points, back.low, back.high) == pytest.approx(
-        (-found.points, -found.high, -found.low)
+        (-paired.points, -high, -low), abs=precision
     )
 
 
-def unpaired(figure: Result) -> Result:
-    return replace(figure, held="")
-
-
-def test_without_bits_it_is_agresti_and_caffos_interval_of_two_samples() -> None:
-    ours, theirs = 61 / 102, 51 / 102
-    half = 100 * 1.959964 * math.sqrt((ours * (1 - ours) + theirs * (1 - theirs)) / 102)
-    centre = 100 * (ours - theirs)
+def test_without_bits_the_interval_is_of_independent_samples() -> None:
+    """Agresti & Caffo 2000; it is wider than that of pairs, which share what is hard."""
+    p, q = 61 / 102, 51 / 102
+    half = 100 * 1.959964 * math.sqrt((p * (1 - p) + q * (1 - q)) / 102)
     for a, b in (
-        (unpaired(figure(60, 100)), unpaired(figure(50, 100))),
-        (figure(60, 100), unpaired(figure(50, 100))),
-        (unpaired(figure(60, 100)), figure(50, 100)),
+        (without_bits(60, 100), without_bits(50, 100)),
+        (result(60, 100), without_bits(50, 100)),
+        (without_bits(60, 100), result(50, 100)),
     ):
         found = difference(a, b)
         assert found.points == pytest.approx(10)
-        assert (found.low, found.high) == pytest.approx((centre - half, centre + half), abs=1e-4)
+        ends = (100 * (p - q) - half, 100 * (p - q) + half)
+        assert (found.low, found.high) == pytest.approx(ends, abs=1e-4)
+    paired = difference(result(60, 100), result(50, 100))
+    assert found.low < paired.low < paired.high < found.high
+    certain = difference(without_bits(10, 10), without_bits(0, 10))
+    assert (certain.points, certain.high) == (100, 100) and 0 < certain.low < 100
 
 
-def test_pairs_that_agree_leave_less_to_chance() -> None:
-    a, b = figure(600), figure(500)
-    paired, plain = difference(a, b), difference(unpaired(a), unpaired(b))
-    assert plain.low < paired.low < paired.high < plain.high
+@pytest.mark.parametrize("correct", [0, 4, 10])
+def test_equal_answers_are_no_clear_difference(correct: int) -> None:
+    equal = difference(result(correct, 10), result(correct, 10))
+    assert equal.points == 0 and equal.low == -equal.high < 0 and not equal.clear
+    one = difference(result(1, 1), result(0, 1))
+    assert one.points == 100 and -100 <= one.low < one.high == 100
 
 
-def test_the_same_answers_differ_by_nothing_and_are_not_said_to_be_known_exactly() -> None:
-    for right in (0, 4, 10):
-        found = difference(figure(right, 10), figure(right, 10))
-        assert found.points == 0 and found.low == -found.high < 0
-        assert not found.clear
-
-
-def test_all_against_nothing_stays_within_a_hundred_points() -> None:
-    found = difference(figure(10, 10), figure(0, 10))
-    half = 100 * 1.959964 * math.sqrt((11 / 12 + 1 / 12 - (10 / 12) ** 2) / 12)
-    assert (found.points, found.high) == (100, 100)
-    assert found.low == pytest.approx(1000 / 12 - half, abs=1e-4)
-    back = difference(figure(0, 10), figure(10, 10))
-    assert (back.points, back.low) == (-100, -100)
-    plain = difference(unpaired(figure(10, 10)), unpaired(figure(0, 10)))
-    assert (plain.points, plain.high) == (100, 100)
-    assert 0 < plain.low < 100  # ten of each do not make it certain
-
-
-def test_one_image() -> None:
-    found = difference(figure(1, 1), figure(0, 1))
-    assert found.points == 100 and -100 <= found.low < found.high == 100
-
-
-def test_other_numbers_of_images_are_refused() -> None:
+def test_different_numbers_of_images_are_refused() -> None:
     with pytest.raises(ValueError, match="100 and 99 images cannot be compared"):
-        difference(figure(1, 100), figure(1, 99))
+        difference(result(1, 100), result(1, 99))
 
 
 @pytest.mark.parametrize(
@@ -115,7 +94,7 @@ def test_clear_is_an_interval_without_zero(low: float, high: float, clear: bool)
     assert Difference((low + high) / 2, low, high).clear is clear
 
 
-def test_in_words() -> None:
+def test_a_difference_as_text() -> None:
     assert str(Difference(-1.04, -2.06, 0.04)) == "−1.0 points (95 % interval −2.1 to +0.0)"
 
 
@@ -123,82 +102,88 @@ def test_in_words() -> None:
 
 
 def standing(
-    name: str, clean: int, robust: int, own: tuple[int, ...] = (), **mixture: int
+    name: str, clean: int, robust: int, own: tuple[int, ...] = (), **single: int
 ) -> Standing:
-    """So many of a thousand images; `own` are its members', `mixture` under single attacks."""
-    members = {f"member-{i}": figure(n, model=f"member-{i}") for i, n in enumerate(own, 1)}
-    single = {victim.replace("_", "-"): figure(n) for victim, n in mixture.items()}
-    return Standing(
-        name, {"mixture": figure(clean)}, {**members, "mixture": figure(robust)}, mixture=single
-    )
+    """Correct on so many of 1,000 images: the mixture, its members, the mixture under single
+    attacks."""
+    members = {f"member-{i}": result(n, model=f"member-{i}") for i, n in enumerate(own, 1)}
+    mixture = {victim.replace("_", "-"): result(n) for victim, n in single.items()}
+    robust_results = {**members, "mixture": result(robust)}
+    return Standing(name, {"mixture": result(clean)}, robust_results, mixture)
 
 
 BASE = standing("base", 650, 20)
 
 
-def said(other: Standing, baseline: Standing = BASE) -> list[str]:
+def sentences(other: Standing, baseline: Standing = BASE) -> list[str]:
     return claims(baseline, [other], ATTACK)
 
 
-def test_a_clear_gain_and_its_price() -> None:
-    # nested: 100 images only one is right on; ± 1.96 √((102/1002 - (100/1002)²)/1002)
-    assert said(standing("other", 550, 120)) == [
-        f"Under {ATTACK}, the mixture of **other** holds on more images than that of **base**: "
-        "12.0 % against 2.0 %, +10.0 points (95 % interval +8.1 to +11.9). It pays with clean "
-        "accuracy: −10.0 points (95 % interval −11.9 to −8.1)."
-    ]
-
-
-def test_a_clear_loss() -> None:
-    (sentence,) = said(standing("other", 750, 120), standing("base", 650, 220))
-    assert sentence == (
-        f"Under {ATTACK}, the mixture of **other** holds on fewer images than that of **base**: "
-        "12.0 % against 22.0 %, −10.0 points (95 % interval −11.9 to −8.1). Its clean accuracy "
-        "rises: +10.0 points (95 % interval +8.1 to +11.9)."
-    )
-
-
-def test_a_difference_within_the_interval_is_no_claim() -> None:
-    a, b = standing("other", 651, 21), BASE
-    robust = difference(a.robust["mixture"], b.robust["mixture"])
-    assert not robust.clear
-    assert said(a) == [
-        f"Under {ATTACK}, the mixture of **other** cannot be told from that of **base**: 2.1 % "
-        f"against 2.0 %, {robust}. Its clean accuracy does not differ clearly: {robust}."
-    ]
+SMALL = str(difference(result(21), result(20)))
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "words"),
+    ("other", "baseline", "claim"),
+    [
+        # Nested: 100 images that one alone is right on; ± 1.96 √((102/1002 - (100/1002)²)/1002)
+        (
+            (550, 120),
+            (650, 20),
+            "holds on more images than that of **base**: 12.0 % against 2.0 %, +10.0 points (95 % "
+            "interval +8.1 to +11.9). It pays with clean accuracy: −10.0 points (95 % interval "
+            "−11.9 to −8.1).",
+        ),
+        (
+            (750, 120),
+            (650, 220),
+            "holds on fewer images than that of **base**: 12.0 % against 22.0 %, −10.0 points "
+            "(95 % interval −11.9 to −8.1). Its clean accuracy rises: +10.0 points (95 % interval "
+            "+8.1 to +11.9).",
+        ),
+        (
+            (651, 21),
+            (650, 20),
+            f"cannot be told from that of **base**: 2.1 % against 2.0 %, {SMALL}. Its clean "
+            f"accuracy does not differ clearly: {SMALL}.",
+        ),
+    ],
+    ids=["gain", "loss", "within the interval"],
+)
+def test_the_gain_and_its_price(
+    other: tuple[int, int], baseline: tuple[int, int], claim: str
+) -> None:
+    found = sentences(standing("other", *other), standing("base", *baseline))
+    assert found == [f"Under {ATTACK}, the mixture of **other** {claim}"]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "verdict"),
     [
         (420, 320, "more, +10.0 points"),
         (320, 420, "less, −10.0 points"),
         (320, 319, "no clear difference, +0.1 points"),
     ],
 )
-def test_what_attacks_on_single_submodels_leave(ours: int, theirs: int, words: str) -> None:
-    sentences = said(
-        standing("other", 650, 20, members=ours),
-        standing("base", 650, 20, members=theirs),
-    )
-    assert len(sentences) == 2
-    assert sentences[1].startswith(
+def test_attacks_on_single_submodels(ours: int, theirs: int, verdict: str) -> None:
+    other, base = (standing(n, 650, 20, members=k) for n, k in (("other", ours), ("base", theirs)))
+    _, sentence = sentences(other, base)
+    assert sentence.startswith(
         "An attacker who only follows single submodels leaves **other** right on "
-        f"{ours / 10:.1f} %, **base** on {theirs / 10:.1f} %: {words} (95 % interval "
+        f"{ours / 10:.1f} %, **base** on {theirs / 10:.1f} %: {verdict} (95 % interval "
     )
 
 
-def test_a_hidden_gradient_is_told() -> None:
-    assert said(standing("other", 650, 20, mixture=90))[1:] == [
+def test_a_hidden_gradient() -> None:
+    assert sentences(standing("other", 650, 20, mixture=90))[1:] == [
         "Had the attack followed the mean probability alone, **other** would seem to hold on 9.0 % "
         "instead of 2.0 %: part of its robustness is a gradient that is hard to follow."
     ]
-    assert len(said(standing("other", 650, 20, mixture=40))) == 2  # two points
-    assert len(said(standing("other", 650, 20, mixture=39))) == 1
-    assert len(said(standing("other", 650, 20, mixture_logit=90))) == 1
+    assert len(sentences(standing("other", 650, 20, mixture=40))) == 2  # two points
+    assert len(sentences(standing("other", 650, 20, mixture=39))) == 1
+    assert len(sentences(standing("other", 650, 20, mixture_logit=90))) == 1
 
 
-def test_the_baseline_alone_says_what_mixing_buys() -> None:
+def test_the_gain_of_mixing_alone() -> None:
     alone = standing("base", 650, 120, own=(5, 20, 12))
     assert claims(alone, [], ATTACK) == [
         f"Mixing alone: under {ATTACK}, the mixture of **base** is right on 12.0 % of the images, "
@@ -213,7 +198,7 @@ def test_the_baseline_alone_says_what_mixing_buys() -> None:
 def test_all_ensembles_in_their_order() -> None:
     baseline = standing("base", 650, 20, own=(10, 20), members=300)
     one = standing("one", 600, 30, mixture=90)
-    sentences = claims(baseline, [one, standing("two", 600, 30)], ATTACK)
-    assert ["base" in text for text in sentences] == [True, True, False, True]
-    assert ["**one**" in text for text in sentences] == [False, True, True, False]
-    assert "**two**" in sentences[3]
+    found = claims(baseline, [one, standing("two", 600, 30)], ATTACK)
+    assert ["base" in text for text in found] == [True, True, False, True]
+    assert ["**one**" in text for text in found] == [False, True, True, False]
+    assert "**two**" in found[3]

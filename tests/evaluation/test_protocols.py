@@ -1,4 +1,4 @@
-"""The report's protocol against a script of its own, and what the protocols are made of."""
+"""The report's protocol against an independent script, and the content of the protocols."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dverge.attacks import Norm
-from dverge.data import ImageSet, Split, full_data_available, load
+from dverge.data import Split, full_data_available, load
 from dverge.errors import ConfigError
 from dverge.evaluation.evaluation import Evaluation
-from dverge.evaluation.measurements import Gradient, Measurement
+from dverge.evaluation.measurements import ProjectedGradient
 from dverge.evaluation.protocols import EvaluationConfig, Protocol
-from dverge.results import Result
 from dverge.weights import import_weights
 
 SHIPPED = Path(__file__).parents[2] / "checkpoints"
 
-# --- the report's protocol by hand: from here to main() there is nothing of the library ---
+# --- the report's protocol as a script that uses nothing of the library ---
 
 
 class PlainConv(nn.Module):
@@ -73,8 +72,8 @@ def pgd_l2(loss: Loss, x: Tensor, y: Tensor) -> Tensor:
     return x
 
 
-def by_hand(files: list[Path], x: Tensor, y: Tensor) -> dict[tuple[str, str], Tensor]:
-    """Which images each model is right on, by model and attack."""
+def by_script(files: list[Path], x: Tensor, y: Tensor) -> dict[tuple[str, str], Tensor]:
+    """Which images each model gets right, by model and attack."""
     members = []
     for file in files:
         member = PlainConv()
@@ -86,154 +85,135 @@ def by_hand(files: list[Path], x: Tensor, y: Tensor) -> dict[tuple[str, str], Te
         for name, member in zip(names, members, strict=True)
     }
     losses["mixture"] = lambda x, y: F.nll_loss(log_of_mean(members, x), y)
-    says: dict[str, Callable[[Tensor], Tensor]] = dict(zip(names, members, strict=True))
-    says["mixture"] = lambda x: log_of_mean(members, x)
+    models: dict[str, Callable[[Tensor], Tensor]] = dict(zip(names, members, strict=True))
+    models["mixture"] = lambda x: log_of_mean(members, x)
     attacks = {"fgsm": fgsm, "pgd-linf": pgd_linf, "pgd-l2": pgd_l2}
-    found: dict[tuple[str, str], list[Tensor]] = {}
+    correct: dict[tuple[str, str], list[Tensor]] = {}
     for i in range(0, len(x), 128):
         part, labels = x[i : i + 128], y[i : i + 128]
         for name, loss in losses.items():
             changed = {attack: run(loss, part.clone(), labels) for attack, run in attacks.items()}
             for attack, images in {"clean": part, **changed}.items():
                 with torch.no_grad():
-                    right = says[name](images).argmax(1) == labels
-                found.setdefault((name, attack), []).append(right)
-    return {key: torch.cat(parts) for key, parts in found.items()}
+                    answers = models[name](images).argmax(1)
+                correct.setdefault((name, attack), []).append(answers == labels)
+    return {key: torch.cat(parts) for key, parts in correct.items()}
 
 
-def mean_of_draws(right: Tensor, seed: int) -> float:
+def mean_of_draws(correct: Tensor, seed: int) -> float:
     """Per cent, over 10 draws of 256."""
     generator, total = torch.Generator().manual_seed(seed), 0.0
     for _ in range(10):
-        drawn = torch.randperm(len(right), generator=generator)[:256]
-        total += sum(right[i].item() for i in drawn) / len(drawn)
+        drawn = torch.randperm(len(correct), generator=generator)[:256]
+        total += sum(correct[i].item() for i in drawn) / len(drawn)
     return 100 * total / 10
 
 
-# --- and by Evaluation ---
+full_data = pytest.mark.skipif(not full_data_available(), reason="needs all of CIFAR-10")
 
 
-@pytest.fixture(params=["vanilla-3xconv-s0", "dverge-3xconv-s0"])
-def files(request: pytest.FixtureRequest, tmp_path: Path) -> list[Path]:
-    """Plain state dicts, as somebody else would have them.
+@pytest.mark.parametrize("name", ["vanilla-3xconv-s0", "dverge-3xconv-s0"])
+@pytest.mark.parametrize(
+    ("split", "count"),
+    [
+        (Split.SAMPLE, 130),
+        pytest.param(
+            Split.VALIDATION, 384, marks=[pytest.mark.slow, pytest.mark.full_data, full_data]
+        ),
+    ],
+)
+def test_the_reports_protocol_is_the_script(
+    tmp_path: Path, name: str, split: Split, count: int
+) -> None:
+    """Image by image, from plain state dicts; another order of a sum may turn a single near tie.
 
     DVERGE's submodels are so sure of themselves that it matters how the mixture's logarithm is
     taken: in float32 the report's way loses some gradients that a stable one has.
     """
-    made = []
+    files = []
     for i in (1, 2, 3):
-        weights = safetensors.torch.load_file(SHIPPED / request.param / f"member-{i}.safetensors")
-        made.append(tmp_path / f"theirs-{i}.pth")
-        torch.save(weights, made[-1])
-    return made
-
-
-def evaluated(config: EvaluationConfig, root: Path) -> list[Result]:
-    evaluation = Evaluation(config, root=root)
-    rows = [row for rows in evaluation.run() for row in rows or []]
+        weights = safetensors.torch.load_file(SHIPPED / name / f"member-{i}.safetensors")
+        files.append(tmp_path / f"theirs-{i}.pth")
+        torch.save(weights, files[-1])
+    import_weights(files, "theirs", tmp_path / "root")
+    config = EvaluationConfig(("theirs",), Protocol.REPORT, split, count, seed=5, device="cpu")
+    evaluation = Evaluation(config, root=tmp_path / "root")
+    results = [each for finished in evaluation.run() for each in finished or []]
     assert evaluation.failures == []
-    return rows
-
-
-def assert_by_hand(files: list[Path], root: Path, images: ImageSet, count: int) -> None:
-    """Image for image; another order of a sum may turn a single near tie."""
-    import_weights(files, "theirs", root)
-    config = EvaluationConfig.of(
-        ("theirs",), Protocol.REPORT, split=images.split, images=count, seed=5, device="cpu"
-    )
-    rows = evaluated(config, root)
-    used = images.balanced(count)
-    due = by_hand(files, used.images.float() / 255, used.labels)
-    found = {(r.model, r.attack): r for r in rows}
-    assert found.keys() == due.keys() | {("random-member", "clean")}
-    assert len(rows) == len(found) == 17
-    accuracies = []
-    for key, right in due.items():
-        figure = found[key]
-        assert figure.n == len(used) and figure.split == images.split
-        assert (figure.right() != right).sum() <= 1, key
-        if key[1] == "clean":
-            drawn = mean_of_draws(figure.right(), seed=5)
-            assert figure.accuracy == pytest.approx(drawn)
+    images = load(split).balanced(count)
+    expected = by_script(files, images.images.float() / 255, images.labels)
+    found = {(each.model, each.attack): each for each in results}
+    assert found.keys() == expected.keys() | {("random-member", "clean")}
+    assert len(results) == len(found) == 17
+    assert {each.data for each in results} == {images.digest}
+    for (model, attack), correct in expected.items():
+        result = found[model, attack]
+        assert result.n == count and result.split == split
+        assert (result.right() != correct).sum() <= 1, (model, attack)
+        if attack == "clean":
+            assert result.accuracy == pytest.approx(mean_of_draws(result.right(), seed=5))
         else:
-            assert figure.accuracy == pytest.approx(100 * figure.right().sum().item() / len(used))
-            assert figure.parameters["victim"] == key[0]
-        accuracies.append(figure.accuracy)
-    assert len(set(accuracies)) > 10  # else rows could be mixed up unseen
-    clean = [found[name, "clean"].accuracy for name in ("member-1", "member-2", "member-3")]
+            assert result.accuracy == pytest.approx(100 * result.right().sum().item() / count)
+            assert result.parameters["victim"] == model
+    assert len({found[key].accuracy for key in expected}) > 10  # else they could be mixed up unseen
+    clean = [found[f"member-{i}", "clean"].accuracy for i in (1, 2, 3)]
     assert found["random-member", "clean"].accuracy == pytest.approx(sum(clean) / 3)
-    assert {row.data for row in rows} == {used.digest}
 
 
-def test_the_reports_protocol_is_the_script(files: list[Path], tmp_path: Path) -> None:
-    assert_by_hand(files, tmp_path / "checkpoints", load(Split.SAMPLE), 130)
+# --- the content of the protocols ---
 
 
-@pytest.mark.full_data
-@pytest.mark.skipif(not full_data_available(), reason="needs all of CIFAR-10")
-def test_the_reports_protocol_on_its_own_images(files: list[Path], tmp_path: Path) -> None:
-    assert_by_hand(files, tmp_path / "checkpoints", load(Split.VALIDATION), 384)
-
-
-# --- what the protocols are made of ---
-
-
-def config_of(protocol: Protocol, **given: Any) -> EvaluationConfig:
-    return EvaluationConfig.of(("one",), protocol, **given)
-
-
-def gradients(protocol: Protocol) -> list[Gradient]:
-    return [m for m in config_of(protocol).measurements() if isinstance(m, Gradient)]
+def gradients(protocol: Protocol) -> list[ProjectedGradient]:
+    measurements = EvaluationConfig(("one",), protocol).measurements()
+    return [each for each in measurements if isinstance(each, ProjectedGradient)]
 
 
 def test_the_standard_protocol() -> None:
     found = [
-        (m.attack, m.config.norm, m.config.eps, m.config.steps, m.config.random_start)
+        (m.attack, m.config.norm, m.config.eps, m.config.steps, m.config.step_size, m.restarts)
         for m in gradients(Protocol.STANDARD)
     ]
     linf, eight = Norm.LINF, 8 / 255
-    assert found == [
-        ("fgsm", linf, 0.03, 1, False),
-        ("pgd-linf", linf, 0.03, 10, True),
-        ("pgd-linf", linf, 0.03, 50, True),
-        ("pgd-linf", linf, eight, 10, True),
-        ("pgd-linf", linf, eight, 50, True),
-        ("pgd-l2", Norm.L2, 0.5, 50, True),
+    expected = [
+        ("fgsm", linf, 0.03, 1, 0.03, 1),
+        ("pgd-linf", linf, 0.03, 10, 0.03 / 4, 3),
+        ("pgd-linf", linf, 0.03, 50, 0.03 / 20, 3),
+        ("pgd-linf", linf, eight, 10, eight / 4, 3),
+        ("pgd-linf", linf, eight, 50, eight / 20, 3),
+        ("pgd-l2", Norm.L2, 0.5, 50, 0.5 / 20, 3),
     ]
+    assert [each[:4] + each[5:] for each in found] == [each[:4] + each[5:] for each in expected]
+    assert [each[4] for each in found] == pytest.approx([each[4] for each in expected])
     for each in gradients(Protocol.STANDARD):
-        assert each.pessimistic and each.thorough and not each.exact
-        assert (each.restarts > 1) is (each.attack != "fgsm")
-        size = each.config.step_size
-        assert size == pytest.approx(
-            each.config.eps * (2.5 / each.config.steps if size < 0.03 else 1)
-        )
+        assert each.worst_case and each.thorough and not each.plain_torch
+        assert each.config.random_start is (each.attack != "fgsm")
 
 
 def test_the_curve_rises_over_eps() -> None:
-    eps = [m.config.eps for m in gradients(Protocol.CURVE)]
+    eps = [each.config.eps for each in gradients(Protocol.CURVE)]
     assert eps == sorted(set(eps)) and len(eps) > 5
-    assert {m.attack for m in gradients(Protocol.CURVE)} == {"pgd-linf"}
+    assert {each.attack for each in gradients(Protocol.CURVE)} == {"pgd-linf"}
 
 
-@pytest.mark.parametrize("protocol", [p for p in Protocol if p is not Protocol.AUTOATTACK])
-def test_measurements_differ_and_begin_without_an_attack(protocol: Protocol) -> None:
-    """Finished ones are known by attack and parameters."""
-    measurements: list[Measurement] = config_of(protocol).measurements()
+@pytest.mark.parametrize("protocol", Protocol)
+def test_measurements_differ_start_with_clean_accuracy_and_take_the_seed(
+    protocol: Protocol,
+) -> None:
+    """Attack and parameters, as plain JSON, identify kept results."""
+    measurements = EvaluationConfig(("one",), protocol, seed=77).known_measurements()
     assert measurements[0].attack == "clean"
     names = [json.dumps([m.attack, m.parameters()], sort_keys=True) for m in measurements]
     assert len(set(names)) == len(names)
-
-
-@pytest.mark.parametrize("protocol", [p for p in Protocol if p is not Protocol.AUTOATTACK])
-def test_the_seed_is_of_all_that_is_drawn(protocol: Protocol) -> None:
-    for measurement in config_of(protocol, seed=77).measurements():
-        assert measurement.parameters().get("seed", 77) == 77
-        if isinstance(measurement, Gradient) and measurement.config.random_start:
-            assert measurement.config.seed == 77
+    for each in measurements:
+        assert json.loads(json.dumps(each.parameters())) == each.parameters()
+        assert each.parameters().get("seed", 77) == 77
+        assert each.cost() > 0 and each.batch_size(torch.device("cpu")) > 0
+        if isinstance(each, ProjectedGradient) and each.config.random_start:
+            assert each.config.seed == 77
 
 
 @pytest.mark.parametrize(
-    ("protocol", "given", "split", "images"),
+    ("protocol", "settings", "split", "images"),
     [
         (Protocol.STANDARD, {}, Split.TEST, None),
         (Protocol.REPORT, {}, Split.VALIDATION, None),
@@ -247,20 +227,17 @@ def test_the_seed_is_of_all_that_is_drawn(protocol: Protocol) -> None:
     ],
 )
 def test_defaults_of_a_protocol(
-    protocol: Protocol, given: dict[str, Any], split: Split, images: int | None
+    protocol: Protocol, settings: dict[str, Any], split: Split, images: int | None
 ) -> None:
     for name in (protocol, str(protocol)):
-        config = EvaluationConfig.of(("one", "two"), name, **given)  # type: ignore[arg-type]
+        config = EvaluationConfig.of(("one", "two"), name, **settings)  # type: ignore[arg-type]
         assert config == EvaluationConfig(("one", "two"), protocol, split, images)
         assert isinstance(config.split, Split) and isinstance(config.protocol, Protocol)
-
-
-def test_standard_is_the_default() -> None:
     assert EvaluationConfig(("one",)).protocol is Protocol.STANDARD
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("settings", "message"),
     [
         ({"checkpoints": ()}, "checkpoints is ''; it must be at least one checkpoint"),
         ({"protocol": "best"}, "protocol is 'best'; it must be one of standard, report, auto"),
@@ -276,12 +253,12 @@ def test_standard_is_the_default() -> None:
         ({"seed": None}, "seed is None"),
     ],
 )
-def test_settings_that_will_not_do(given: dict[str, Any], message: str) -> None:
+def test_settings_that_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        EvaluationConfig(**{"checkpoints": ("one",), **given})
-    if "protocol" in given:
+        EvaluationConfig(**{"checkpoints": ("one",), **settings})
+    if "protocol" in settings:
         with pytest.raises(ConfigError, match=message):
-            EvaluationConfig.of(("one",), **given)
+            EvaluationConfig.of(("one",), **settings)
 
 
 def test_a_config_is_read_back_from_json() -> None:
@@ -299,6 +276,6 @@ def test_a_config_is_read_back_from_json() -> None:
         {"checkpoints": ["a"], "images": "many"},
     ],
 )
-def test_a_config_that_is_none(values: dict[str, Any]) -> None:
+def test_values_that_are_no_config_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"(config|protocol|images) is "):
         EvaluationConfig.from_dict(values)

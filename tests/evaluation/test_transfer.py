@@ -1,4 +1,4 @@
-"""Transfer matrices against a plain loop over single images, and what must hold of them."""
+"""Transfer matrices against a plain loop over single images, and their properties."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import copy
 import importlib
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -16,7 +17,8 @@ from dverge.attacks import AttackConfig, Norm, Victim, attack, fgsm, image_start
 from dverge.data import ImageSet, Split, load
 from dverge.errors import ConfigError
 from dverge.evaluation.transfer import Transfer, transfer
-from dverge.models import Ensemble
+from dverge.models import Conv, Ensemble, seeded_conv
+from tests.evaluation.plain import attacked, correct, models
 
 MODULE = importlib.import_module("dverge.evaluation.transfer")  # its function has that name too
 
@@ -26,10 +28,19 @@ L2 = AttackConfig(Norm.L2, eps=0.1, step_size=0.05, steps=3, random_start=True)
 MOMENTUM = AttackConfig(Norm.LINF, 0.003, 0.0015, 4, best_iterate=True, momentum=0.9)
 
 
-def relatives(ensemble: Ensemble, seed: int, members: int) -> Ensemble:
-    """Disturbed copies of one member, in float64: they often agree, and not always."""
+def ancestor() -> Conv:
+    """An untrained network with enlarged weights: its answers depend on the image."""
+    network = seeded_conv(2)
+    with torch.no_grad():
+        for name, weights in network.named_parameters():
+            weights.mul_(2.5 if name.endswith("weight") else 1)
+    return network
+
+
+def relatives(seed: int, members: int) -> Ensemble:
+    """Disturbed copies of the ancestor, in float64: they often agree, and not always."""
     generator = torch.Generator().manual_seed(seed)
-    copies = [copy.deepcopy(ensemble.members[2]).double() for _ in range(members)]
+    copies = [ancestor().double() for _ in range(members)]
     with torch.no_grad():
         for each in copies:
             for weights in each.parameters():
@@ -38,83 +49,55 @@ def relatives(ensemble: Ensemble, seed: int, members: int) -> Ensemble:
     return Ensemble(copies)
 
 
-@pytest.fixture
-def source(ensemble: Ensemble) -> Ensemble:
-    return relatives(ensemble, 1, 3)
+@pytest.fixture(scope="module")
+def source() -> Ensemble:
+    return relatives(1, 3)
 
 
-@pytest.fixture
-def target(ensemble: Ensemble) -> Ensemble:
-    return relatives(ensemble, 2, 2)
+@pytest.fixture(scope="module")
+def target() -> Ensemble:
+    return relatives(2, 2)
 
 
-@pytest.fixture
-def candidates(ensemble: Ensemble) -> ImageSet:
-    """Forty images, labelled by the member that all are copies of."""
+@pytest.fixture(scope="module")
+def candidates() -> ImageSet:
+    """Forty images, labelled by the ancestor."""
     some = load(Split.SAMPLE).subset(slice(3, None, 25))
     with torch.no_grad():
-        labels = ensemble.members[2](some.pixels()).argmax(1)
+        labels = ancestor()(some.pixels()).argmax(1)
     return ImageSet(some.split, some.images, labels, some.indices)
 
 
-def models(ensemble: Ensemble) -> list[nn.Module]:
-    """The members and, as another module, the mean of their probabilities."""
-
-    class Mean(nn.Module):
-        def forward(self, image: Tensor) -> Tensor:
-            each = [member(image).softmax(1) for member in ensemble.members]
-            return torch.stack(each).mean(0).log()
-
-    return [*ensemble.members, Mean()]
-
-
-def says(model: nn.Module, image: Tensor) -> int:
+def answer(model: nn.Module, image: Tensor) -> int:
     with torch.no_grad():
         return int(model(image[None]).argmax())
 
 
-def attacked(
-    model: nn.Module, image: Tensor, number: int, label: int, config: AttackConfig
-) -> Tensor:
-    """One image after an attack, from the words."""
-    x, velocity = image, torch.zeros_like(image)
-    if config.random_start:
-        x = image_starts(image[None], [number], config, 0)[0]
-    seen = []
-    for step in range(config.steps + 1):
-        x = x.detach().requires_grad_()
-        loss = -model(x[None]).log_softmax(1)[0, label]
-        seen.append((loss.item(), -step, x.detach()))
-        (gradient,) = torch.autograd.grad(loss, x)
-        if config.momentum:
-            gradient = velocity = config.momentum * velocity + gradient / gradient.abs().sum()
-        direction = gradient.sign() if config.norm is Norm.LINF else gradient / gradient.norm()
-        moved = x.detach() + config.step_size * direction - image
-        if config.norm is Norm.LINF:
-            moved = moved.clip(-config.eps, config.eps)
-        elif moved.norm() > config.eps:
-            moved = moved * config.eps / moved.norm()
-        x = (image + moved).clip(0, 1)
-    return max(seen, key=lambda one: one[:2])[2] if config.best_iterate else seen[-1][2]
+def loss_of(model: nn.Module, label: int, image: Tensor) -> Tensor:
+    return -model(image[None]).log_softmax(1)[0, label]
 
 
 def counted(
     source: Ensemble, target: Ensemble, candidates: ImageSet, config: AttackConfig
 ) -> tuple[list[list[int]], int]:
-    """Fooled and n, one image after the other."""
+    """The images fooled and n, counted one image after the other."""
     rows, columns = models(source), models(target)
     fooled, n = [[0] * len(columns) for _ in rows], 0
     for pixels, label, number in zip(
         candidates.images, candidates.labels.tolist(), candidates.indices.tolist(), strict=True
     ):
         image = (pixels.float() / 255).double()
-        if any(says(model, image) != label for model in rows + columns):
+        if any(answer(model, image) != label for model in rows + columns):
             continue
         n += 1
         for r, victim in enumerate(rows):
-            end = attacked(victim, image, number, label, config)
+            start = image
+            if config.random_start:
+                start = image_starts(image[None], [number], config, 0)[0]
+            loss = partial(loss_of, victim, label)
+            end = attacked(loss, image, start, config)
             for c, model in enumerate(columns):
-                fooled[r][c] += says(model, end) != label
+                fooled[r][c] += answer(model, end) != label
     return fooled, n
 
 
@@ -136,15 +119,12 @@ def test_it_is_what_a_plain_loop_counts(
 def test_rows_are_the_source_and_columns_the_target(
     source: Ensemble, target: Ensemble, candidates: ImageSet
 ) -> None:
-    """With roles swapped it is another attack, on the same images."""
+    """With roles swapped it is another attack, on the same images; a copy is the source itself."""
     there = transfer(source, target, candidates, STEPS)
     back = transfer(target, source, candidates, STEPS)
     assert back.fooled.shape == (3, 4) and back.n == there.n
     assert back.fooled.tolist() == counted(target, source, candidates, STEPS)[0]
     assert not back.fooled.T.equal(there.fooled)
-
-
-def test_a_copy_is_the_source_itself(source: Ensemble, candidates: ImageSet) -> None:
     itself = transfer(source, source, candidates, STARTS)
     other = transfer(source, copy.deepcopy(source), candidates, STARTS)
     assert itself.fooled.equal(other.fooled) and itself.n == other.n
@@ -152,63 +132,55 @@ def test_a_copy_is_the_source_itself(source: Ensemble, candidates: ImageSet) -> 
 
 def test_the_diagonal_is_the_white_box_attack(source: Ensemble, candidates: ImageSet) -> None:
     found = transfer(source, source, candidates, STEPS)
-    pixels = candidates.pixels().double()
-    with torch.no_grad():
-        answers = torch.stack([model(pixels).argmax(1) for model in models(source)])
-    right = (answers == candidates.labels).all(0)
+    pixels, labels = candidates.pixels().double(), candidates.labels
+    right = correct(source, pixels, labels).all(0)
     for i, victim in enumerate([Victim(0), Victim(1), Victim(2), Victim()]):
-        success = attack(source, pixels[right], candidates.labels[right], STEPS, victim).success
+        success = attack(source, pixels[right], labels[right], STEPS, victim).success
         assert found.fooled[i, i] == success.sum()
 
 
 def test_n_counts_what_all_models_of_both_get_right(
     source: Ensemble, target: Ensemble, candidates: ImageSet
 ) -> None:
-    def n(of: Ensemble, to: Ensemble) -> int:
-        return transfer(of, to, candidates, fgsm(0.0)).n
+    no_attack = fgsm(0.0)
+    alone, other, both, back = (
+        transfer(one, two, candidates, no_attack)
+        for one, two in ((source, source), (target, target), (source, target), (target, source))
+    )
+    assert both.n == back.n < min(alone.n, other.n)
+    assert both.fooled.sum() == 0
 
-    alone, other, both = n(source, source), n(target, target), n(source, target)
-    assert both == n(target, source) < min(alone, other)
-    assert transfer(source, target, candidates, fgsm(0.0)).fooled.sum() == 0  # no budget, no harm
 
-
-@pytest.mark.parametrize("batch", [1, 3, 7])
-def test_batches_do_not_matter(
-    source: Ensemble,
-    target: Ensemble,
-    candidates: ImageSet,
-    monkeypatch: pytest.MonkeyPatch,
-    batch: int,
+def test_neither_batches_nor_order_nor_company_matter(
+    source: Ensemble, target: Ensemble, candidates: ImageSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = transfer(source, target, candidates, STARTS)
-    monkeypatch.setattr(MODULE, "BATCH", batch)
-    parts = transfer(source, target, candidates, STARTS)
-    assert parts.fooled.equal(whole.fooled) and parts.n == whole.n
-
-
-def test_nor_do_order_and_company(source: Ensemble, target: Ensemble, candidates: ImageSet) -> None:
-    """Each image's random start is its own: the counts of two halves add up."""
+    """Each image has a random start of its own: the counts of two halves add up."""
     whole = transfer(source, target, candidates, STARTS)
     halves = [
         transfer(source, target, candidates.subset(slice(at, None, 2)), STARTS) for at in (1, 0)
     ]
     assert (halves[0].fooled + halves[1].fooled).equal(whole.fooled)
     assert halves[0].n + halves[1].n == whole.n
-    assert not transfer(source, target, candidates, replace(STARTS, seed=5)).fooled.equal(
-        whole.fooled
-    )
+    other = transfer(source, target, candidates, replace(STARTS, seed=5))
+    assert not other.fooled.equal(whole.fooled)
+    for batch in (1, 3, 7):
+        monkeypatch.setattr(MODULE, "BATCH", batch)
+        shares: list[float] = []
+        parts = transfer(source, target, candidates, STARTS, shares.append)
+        assert parts.fooled.equal(whole.fooled) and parts.n == whole.n
+        steps = 4 * math.ceil(whole.n / batch)
+        assert shares == pytest.approx([(i + 1) / steps for i in range(steps)])
+        assert shares[-1] == 1
 
 
-def test_precision_is_each_ensembles_own(
-    source: Ensemble, target: Ensemble, candidates: ImageSet
-) -> None:
-    found = transfer(source.float(), target, candidates, STEPS)
+def test_each_ensemble_has_its_own_precision(target: Ensemble, candidates: ImageSet) -> None:
+    found = transfer(relatives(1, 3).float(), target, candidates, STEPS)
     assert found.n > 0
     assert found.fooled.sum() > 0
 
 
-def test_members_need_not_be_conv(source: Ensemble, candidates: ImageSet) -> None:
-    """A stand-in that keeps its weights in a buffer, as a compiled network does."""
+def test_members_need_not_be_conv(candidates: ImageSet) -> None:
+    """They may keep their weights in a buffer, as a compiled network does."""
 
     class Linear(nn.Module):
         weights: Tensor
@@ -225,44 +197,26 @@ def test_members_need_not_be_conv(source: Ensemble, candidates: ImageSet) -> Non
     linear = Ensemble([Linear(0), Linear(0)])
     with torch.no_grad():
         labels = linear(candidates.pixels().double()).argmax(1)
-    own = ImageSet(candidates.split, candidates.images, labels, candidates.indices)
+    own = replace(candidates, labels=labels)
     found = transfer(linear, linear, own, STEPS)
     assert found.n == len(own)
     assert found.fooled.tolist() == counted(linear, linear, own, STEPS)[0]
 
 
-@pytest.mark.parametrize(("batch", "calls"), [(5, None), (256, 4)])
-def test_progress_rises_to_one(
-    source: Ensemble,
-    target: Ensemble,
-    candidates: ImageSet,
-    monkeypatch: pytest.MonkeyPatch,
-    batch: int,
-    calls: int | None,
-) -> None:
-    monkeypatch.setattr(MODULE, "BATCH", batch)
-    told: list[float] = []
-    found = transfer(source, target, candidates, STEPS, told.append)
-    assert len(told) == (calls or 4 * math.ceil(found.n / batch)) >= 4
-    assert told == pytest.approx([(i + 1) / len(told) for i in range(len(told))])
-    assert told[-1] == 1
-
-
 @pytest.mark.parametrize("candidates_left", [True, False])
-def test_where_nobody_is_right_there_is_no_rate(
+def test_where_no_model_is_right_there_is_no_rate(
     source: Ensemble, target: Ensemble, candidates: ImageSet, candidates_left: bool
 ) -> None:
     never = replace(candidates, labels=(candidates.labels + 1) % 10)
-    with torch.no_grad():
-        answers = models(source)[0](never.pixels().double()).argmax(1)
-    wrong = never.subset((answers != never.labels) & torch.tensor(candidates_left))
-    told: list[float] = []
-    found = transfer(source, target, wrong, STARTS, told.append)
+    by_first = correct(source, never.pixels().double(), never.labels)[0]
+    wrong = never.subset(~by_first & torch.tensor(candidates_left))
+    shares: list[float] = []
+    found = transfer(source, target, wrong, STARTS, shares.append)
     assert (len(wrong) > 0) is candidates_left
     assert found.n == 0 and found.fooled.sum() == 0
     assert found.rate().shape == (4, 3) and found.rate().isnan().all()
     assert found.interval(0, 0) == (0, 100)
-    assert told == [1.0]
+    assert shares == [1.0]
 
 
 def made(fooled: list[list[int]], n: int) -> Transfer:
@@ -277,9 +231,9 @@ def test_rates_and_intervals() -> None:
     found = made([[7, 1, 0], [2, 8, 3], [5, 4, 6]], 8)
     assert found.rate().tolist() == [[87.5, 12.5, 0], [25, 100, 37.5], [62.5, 50, 75]]
     for row, column, count in [(0, 0, 7), (0, 2, 0), (1, 0, 2), (1, 1, 8), (1, 2, 3)]:
-        expected = binomtest(count, 8).proportion_ci(confidence_level=0.95, method="wilson")
-        due = (100 * expected.low, 100 * expected.high)
-        assert found.interval(row, column) == pytest.approx(due, abs=1e-9)
+        wilson = binomtest(count, 8).proportion_ci(confidence_level=0.95, method="wilson")
+        ends = (100 * wilson.low, 100 * wilson.high)
+        assert found.interval(row, column) == pytest.approx(ends, abs=1e-9)
 
 
 def test_between_members_is_the_mean_off_the_diagonal() -> None:
@@ -287,14 +241,8 @@ def test_between_members_is_the_mean_off_the_diagonal() -> None:
     assert two.between_members() == pytest.approx((12.5 + 25) / 2)
     three = made([[9, 1, 2, 9], [3, 9, 4, 9], [5, 6, 9, 9], [9, 9, 9, 9]], 10)
     assert three.between_members() == pytest.approx(100 * (1 + 2 + 3 + 4 + 5 + 6) / 60)
-
-
-def test_between_members_of_nothing_is_no_number() -> None:
     assert math.isnan(made([[0, 0, 0]] * 3, 0).between_members())
     assert math.isnan(made([[1, 1], [1, 1]], 1).between_members())
-
-
-def test_between_members_of_different_numbers_is_refused() -> None:
     message = "the source has 3 members and the target 2; a mean between members needs the same"
     with pytest.raises(ConfigError, match=message):
         made([[0] * 3] * 4, 1).between_members()
@@ -307,17 +255,16 @@ def test_between_members_of_different_numbers_is_refused() -> None:
         (pgd(Norm.LINF, 0.03, restarts=2), "restarts is 2; it must be a whole number from 1 to 1"),
     ],
 )
-def test_attacks_that_will_not_do(
+def test_attacks_that_are_refused(
     source: Ensemble, candidates: ImageSet, config: AttackConfig, message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         transfer(source, source, candidates, config)
 
 
-def test_nothing_is_left_behind(source: Ensemble, target: Ensemble, candidates: ImageSet) -> None:
-    source.train()
-    before = [weights.clone() for weights in source.parameters()]
-    state = torch.get_rng_state()
+def test_it_changes_nothing(target: Ensemble, candidates: ImageSet) -> None:
+    source = relatives(1, 3).train()
+    before, state = [weights.clone() for weights in source.parameters()], torch.get_rng_state()
     transfer(source, target, candidates, STARTS)
     assert source.training
     assert all(p.grad is None for e in (source, target) for p in e.parameters())

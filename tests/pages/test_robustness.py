@@ -20,7 +20,7 @@ from dverge.data import ImageSet, Split, load
 from dverge.evaluation.comparison import Standing, claims
 from dverge.evaluation.diversity import diversity, draw_pairs
 from dverge.evaluation.evaluation import Evaluation
-from dverge.evaluation.measurements import Clean, Gradient, Measurement, Noise
+from dverge.evaluation.measurements import Clean, Measurement, Noise, ProjectedGradient
 from dverge.evaluation.protocols import PLANS, EvaluationConfig, Protocol
 from dverge.evaluation.transfer import transfer
 from dverge.models import Ensemble
@@ -40,18 +40,18 @@ PGD = "PGD L∞ 8/255, 2 steps"
 
 def standard(seed: int) -> list[Measurement]:
     config = pgd(Norm.LINF, EPS, steps=2, restarts=2, seed=seed)
-    thorough = Gradient("pgd-linf", config, thorough=True)
-    return [Clean(), Gradient("fgsm", fgsm(0.03), thorough=True), thorough]
+    thorough = ProjectedGradient("pgd-linf", config, thorough=True)
+    return [Clean(), ProjectedGradient("fgsm", fgsm(0.03), thorough=True), thorough]
 
 
 def curve(seed: int) -> list[Measurement]:
     steps = [pgd(Norm.LINF, eps, steps=2, seed=seed) for eps in (0.005, 0.02)]
-    return [Clean(), *(Gradient("pgd-linf", config) for config in steps)]
+    return [Clean(), *(ProjectedGradient("pgd-linf", config) for config in steps)]
 
 
 def sanity(seed: int) -> list[Measurement]:
     steps = [pgd(Norm.LINF, EPS, steps=steps, seed=seed) for steps in (1, 5, 10, 50)]
-    return [Clean(), Noise(EPS, seed), *(Gradient("pgd-linf", config) for config in steps)]
+    return [Clean(), Noise(EPS, seed), *(ProjectedGradient("pgd-linf", config) for config in steps)]
 
 
 SHORT = {Protocol.STANDARD: standard, Protocol.CURVE: curve, Protocol.SANITY: sanity}

@@ -15,7 +15,7 @@ from dverge.checkpoints import CheckpointInfo
 from dverge.data import ImageSet, Split, load
 from dverge.errors import CheckpointError, DataError
 from dverge.evaluation.evaluation import Evaluation
-from dverge.evaluation.measurements import Clean, Gradient, Measurement
+from dverge.evaluation.measurements import Clean, Measurement, ProjectedGradient
 from dverge.evaluation.protocols import PLANS, EvaluationConfig, Protocol
 from dverge.models import Ensemble, seeded_conv
 from dverge.reproduction.verification import Verification, verify
@@ -24,7 +24,7 @@ IMAGES = 40
 
 
 def short(seed: int) -> list[Measurement]:
-    return [Clean(), Gradient("fgsm", fgsm(0.03), thorough=True)]
+    return [Clean(), ProjectedGradient("fgsm", fgsm(0.03), thorough=True)]
 
 
 @pytest.fixture(autouse=True)
