@@ -2,7 +2,7 @@
 
 from dverge.models.conv import CLASS_COUNT, IMAGE_SHAPE, LAYERS, Conv
 from dverge.models.ensemble import Ensemble, mix, seeded_conv
-from dverge.models.kernels.compiled import CompiledConv, compiled
+from dverge.models.kernels import CompiledConv, compiled
 from dverge.models.stacked import StackedConv, bind_parameters, flat_parameters
 
 __all__ = [

@@ -21,8 +21,7 @@ from dverge.evaluation.estimate import estimate_seconds
 from dverge.evaluation.evaluation import Evaluation
 from dverge.evaluation.measurements import Clean, Gradient, Measurement, Report
 from dverge.evaluation.protocols import PLANS, EvaluationConfig, Protocol
-from dverge.models import Conv, Ensemble
-from dverge.models.kernels.compiled import CompiledConv
+from dverge.models import CompiledConv, Conv, Ensemble
 
 SHIPPED = Path(__file__).parents[2] / "checkpoints" / "vanilla-3xconv-s0"
 Speeds = Callable[[float, float], None]

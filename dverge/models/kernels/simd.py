@@ -58,7 +58,7 @@ def store(_typing: Any, array: Any, index: Any, vector: Any) -> Any:
 
 
 @intrinsic
-def nothing(_typing: Any, array: Any) -> Any:
+def zeros(_typing: Any, array: Any) -> Any:
     """A vector of zeros, of an array's type."""
 
     def generate(_context: Any, builder: Any, signature: Any, _values: Any) -> Any:
@@ -88,7 +88,7 @@ def subtract(_typing: Any, u: Any, v: Any) -> Any:
 
 
 @intrinsic
-def larger(_typing: Any, u: Any, v: Any) -> Any:
+def maximum(_typing: Any, u: Any, v: Any) -> Any:
     """The larger of u and v, lane by lane."""
 
     def generate(_context: Any, builder: Any, _signature: Any, values: Any) -> Any:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dverge.data import Split, load
 from dverge.errors import ConfigError
 from dverge.models import LAYERS, CompiledConv, Conv, Ensemble, compiled, seeded_conv
-from dverge.models.kernels.workers import Crew
+from dverge.models.kernels import WorkerPool
 
 PRECISE = {torch.float64: 1e-12, torch.float32: 1e-4}  # shares of the largest number that is due
 
@@ -172,9 +172,9 @@ def test_compiling_twice_changes_nothing(precise: Ensemble) -> None:
 
 @pytest.mark.parametrize("helpers", [1, 4])
 def test_two_threads_may_use_it_at_once(precise: Ensemble, helpers: int) -> None:
-    crew = Crew(helpers)
+    pool = WorkerPool(helpers)
     convs = [member for member in precise.members if isinstance(member, Conv)]
-    fast = Ensemble([CompiledConv(member, crew) for member in convs])
+    fast = Ensemble([CompiledConv(member, pool) for member in convs])
     together = threading.Barrier(2, timeout=30)
 
     def work(x: Tensor, wait: bool) -> list[Tensor]:

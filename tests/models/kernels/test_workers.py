@@ -8,8 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from dverge.models.kernels.simd import LANES
-from dverge.models.kernels.workers import Crew, from_lanes, to_lanes
+from dverge.models.kernels import LANES, WorkerPool, from_lanes, to_lanes
 
 LONG = 30.0  # seconds; no test waits for it
 
@@ -17,13 +16,15 @@ LONG = 30.0  # seconds; no test waits for it
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("count", [0, 1, 3, 50])
 def test_results_come_in_order(threads: int, count: int) -> None:
-    found = Crew(threads).each(lambda a, b: 100 * a + b, ((i, i % 7) for i in range(count)))
+    found = WorkerPool(threads).map(lambda a, b: 100 * a + b, ((i, i % 7) for i in range(count)))
     assert found == [100 * i + i % 7 for i in range(count)]
 
 
 def test_so_many_threads_work_at_once() -> None:
     all_here = threading.Barrier(3, timeout=LONG)
-    found = Crew(3).each(lambda i: (all_here.wait(), threading.get_ident())[1], [(0,), (1,), (2,)])
+    found = WorkerPool(3).map(
+        lambda i: (all_here.wait(), threading.get_ident())[1], [(0,), (1,), (2,)]
+    )
     assert len(set(found)) == 3
     assert threading.get_ident() in found
 
@@ -38,18 +39,18 @@ def test_an_error_is_raised_where_it_was_asked(bad: int) -> None:
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        Crew(3).each(task, [(0,), (1,), (2,)])
+        WorkerPool(3).map(task, [(0,), (1,), (2,)])
 
 
 def test_each_thread_and_type_has_a_workspace_of_its_own() -> None:
-    crew = Crew(1)
-    first = crew.workspace(torch.float64)
-    assert crew.workspace(torch.float64) is first
-    assert crew.workspace(torch.float32) is not first
-    assert (first.fc3.dtype, crew.workspace(torch.float32).fc3.dtype) == ("float64", "float32")
+    pool = WorkerPool(1)
+    first = pool.workspace(torch.float64)
+    assert pool.workspace(torch.float64) is first
+    assert pool.workspace(torch.float32) is not first
+    assert (first.fc3.dtype, pool.workspace(torch.float32).fc3.dtype) == ("float64", "float32")
     with ThreadPoolExecutor(1) as other:
-        assert other.submit(crew.workspace, torch.float64).result() is not first
-    assert Crew(1).workspace(torch.float64) is not first
+        assert other.submit(pool.workspace, torch.float64).result() is not first
+    assert WorkerPool(1).workspace(torch.float64) is not first
 
 
 @pytest.mark.parametrize("count", [1, LANES - 1, LANES, LANES + 1, 3 * LANES])

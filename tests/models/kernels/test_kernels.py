@@ -14,10 +14,9 @@ from torch import Tensor
 from dverge.attacks import AttackConfig, Norm, Victim
 from dverge.attacks import attack as attack_by_autograd
 from dverge.data import Split, load
-from dverge.models import LAYERS, Conv, Ensemble, flat_parameters, seeded_conv
-from dverge.models.kernels import passes as kernels
-from dverge.models.kernels.passes import IMAGE, PARAMETERS, UNKNOWN, Workspace
-from dverge.models.kernels.simd import LANES
+from dverge.models import LAYERS, Conv, Ensemble, flat_parameters, kernels, seeded_conv
+from dverge.models.kernels import LANES, PARAMETERS, UNKNOWN, learning, network
+from dverge.models.kernels.layout import IMAGE, PAD, Workspace
 
 Array = np.ndarray[Any, Any]
 PADDED_ROWS = {1: 28, 2: 10}  # layers whose gradients have PAD zeros on both sides of a row
@@ -35,7 +34,7 @@ def unblock(values: Array, *shape: int) -> Tensor:
 
 
 def workspace() -> Workspace:
-    return kernels.workspace(lambda length: torch.zeros(length, dtype=torch.float64).numpy())
+    return kernels.workspace(torch.float64)
 
 
 def row_of(member: Conv) -> Array:
@@ -68,14 +67,14 @@ def classes() -> Tensor:
 @pytest.mark.parametrize("layer", range(1, LAYERS + 1))
 def test_features(member: Conv, sixteen: Tensor, layer: int) -> None:
     s, due = workspace(), member.features(sixteen, layer).detach()
-    kernels.forward(row_of(member), block(sixteen), s, layer)
+    network.forward(row_of(member), block(sixteen), s, layer)
     assert_near(unblock(getattr(s, FEATURES[layer]), *due.shape[1:]), due)
 
 
 def set_gradient(s: Workspace, layer: int, gradient: Tensor) -> None:
     """Put the gradient of a layer's features where backward takes it from."""
     if layer in PADDED_ROWS:
-        gradient = F.pad(gradient, (kernels.PAD, kernels.PAD))
+        gradient = F.pad(gradient, (PAD, PAD))
     getattr(s, f"d_{FEATURES[layer]}")[:] = block(gradient)
 
 
@@ -89,9 +88,9 @@ def test_gradients_in_the_image(member: Conv, sixteen: Tensor, layer: int) -> No
         generator = torch.Generator().manual_seed(seed)
         above = torch.randn(features.shape, generator=generator, dtype=torch.float64)
         (due,) = torch.autograd.grad(features, images, above)
-        kernels.forward(w, block(images.detach()), s, layer)
+        network.forward(w, block(images.detach()), s, layer)
         set_gradient(s, layer, above)
-        kernels.backward(w, s, layer, 0)
+        network.backward(w, s, layer, 0)
         assert_near(unblock(s.d_image, 3, 32, 32), due)
 
 
@@ -101,10 +100,10 @@ def test_gradients_in_the_parameters(member: Conv, sixteen: Tensor) -> None:
     logits = member(sixteen)
     above = torch.randn(logits.shape, generator=torch.Generator().manual_seed(0)).double()
     due = torch.autograd.grad(logits, list(member.parameters()), above)
-    kernels.forward(w, block(sixteen), s, 5)
+    network.forward(w, block(sixteen), s, 5)
     set_gradient(s, 5, above)
-    kernels.backward(w, s, 5, 1)
-    kernels.parameter_gradient(block(sixteen), s, found)
+    network.backward(w, s, 5, 1)
+    network.parameter_gradient(block(sixteen), s, found)
     parts = torch.from_numpy(found).split([each.numel() for each in due])
     for part, expected in zip(parts, due, strict=True):
         assert_near(part, expected.flatten())
@@ -124,13 +123,13 @@ def test_the_gradient_of_equal_numbers_goes_to_the_first_of_a_cell(member: Conv)
     images = colours.expand(LANES, 3, 32, 32).clone().requires_grad_()
     logits = member(images)
     (due,) = torch.autograd.grad(logits.square().sum(), images)
-    kernels.forward(row_of(member), block(images.detach()), s, 5)
+    network.forward(row_of(member), block(images.detach()), s, 5)
     first = unblock(s.conv1, 6, 28, 28)
     assert first.equal(first[:, :, :1, :1].expand_as(first))
     set_gradient(s, 5, 2 * logits.detach())
-    kernels.backward(row_of(member), s, 5, 0)
+    network.backward(row_of(member), s, 5, 0)
     assert_near(unblock(s.d_image, 3, 32, 32), due)
-    into_first = unblock(s.d_conv1, 6, 28, 36)[..., kernels.PAD : -kernels.PAD]
+    into_first = unblock(s.d_conv1, 6, 28, 36)[..., PAD:-PAD]
     assert into_first[:, :, ::2, ::2].any()
     assert not into_first[:, :, 1::2].any()
     assert not into_first[:, :, :, 1::2].any()
@@ -138,9 +137,9 @@ def test_the_gradient_of_equal_numbers_goes_to_the_first_of_a_cell(member: Conv)
 
 def test_there_is_no_gradient_where_relu_stands_at_zero(sixteen: Tensor) -> None:
     nothing, s = np.zeros(PARAMETERS), workspace()
-    kernels.forward(nothing, block(sixteen), s, 5)
+    network.forward(nothing, block(sixteen), s, 5)
     set_gradient(s, 5, torch.ones(LANES, 10).double())
-    kernels.backward(nothing, s, 5, 0)
+    network.backward(nothing, s, 5, 0)
     assert not s.d_fc2.any() and not s.d_image.any()
 
 
@@ -158,7 +157,7 @@ def cross_entropy(
 ) -> tuple[float, Tensor]:
     """The kernel's loss and gradient."""
     d = np.full(10 * LANES, np.nan)
-    loss = kernels.cross_entropy(block(logits), labels.numpy(), scale, cap, d)
+    loss = learning.cross_entropy(block(logits), labels.numpy(), scale, cap, d)
     return loss, unblock(d, 10)
 
 
