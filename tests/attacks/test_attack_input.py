@@ -116,8 +116,8 @@ def test_bad_images(
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda y: y.new_full((8,), 10), r"labels hold \[10\]; classes are 0 to 9"),
-        (lambda y: y.where(y != y[0], -1), "labels hold .*-1.*; classes are 0 to 9"),
+        (lambda y: y.new_full((8,), 10), r"labels are \[10\]; classes are 0 to 9"),
+        (lambda y: y.where(y != y[0], -1), "labels are .*-1.*; classes are 0 to 9"),
         (lambda y: y[:3], r"labels have shape \(3,\) for 8 images"),
         (lambda y: y[:, None], r"labels have shape \(8, 1\) for 8 images"),
     ],

@@ -9,9 +9,9 @@ from dverge.models.kernels.learning import cross_entropy, shares, weigh
 from dverge.models.kernels.network import (
     backward,
     forward,
-    gradient_of,
     gradient_offset,
     layer_features,
+    layer_gradient,
 )
 from dverge.models.kernels.simd import LANES as L
 from dverge.models.kernels.simd import add, load, store, subtract
@@ -59,7 +59,7 @@ def attack(w, source, labels, image, s, eps, step_size, steps, momentum):
 def _distance_gradient(w, image, s, layer):
     """∇ ‖f(z) - f(target)‖² in the image, into s.d_image (Eq. 1)."""
     forward(w, image, s, layer)
-    features, d = layer_features(s, layer), gradient_of(s, layer)
+    features, d = layer_features(s, layer), layer_gradient(s, layer)
     for i in range(features.size // L):
         difference = subtract(load(features, i * L), load(s.target, i * L))
         store(d, gradient_offset(i, layer) * L, add(difference, difference))

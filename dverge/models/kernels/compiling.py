@@ -21,7 +21,7 @@ subroutine = njit(nogil=True)
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Decorate a function that Python calls: compiled at its first call, then cached on disk."""
-    dispatcher = njit(nogil=True)(function)
+    dispatcher: Any = njit(nogil=True)(function)
     dispatcher._cache = _KernelCache(function)  # what njit(cache=True) does, with our cache
     return dispatcher
 

@@ -46,8 +46,8 @@ def _offsets(*steps: tuple[int, int]) -> Array:
     return sums.astype(np.int32)
 
 
-# Taps of each operation: where its factors lie, from the first on. Kernel rows come first, so
-# that those that fall outside of an image are a range at one end.
+# Taps of each operation: the offsets of its factors from the first one. Kernel rows come first, so
+# that the rows outside of an image are a range at one end.
 CONV1_X = _offsets((5, 32 * L), (3, 1024 * L), (5, L))
 CONV1_W = _offsets((5, 5), (3, 25), (5, 1))
 CONV2_X = _offsets((5, 14 * L), (6, 196 * L), (5, L))
@@ -67,7 +67,7 @@ TRANSPOSED_ROWS = _offsets((L, 400))
 
 @subroutine
 def forward(w, image, s, layer):
-    """Features of a block up to a layer, in the workspace s."""
+    """Compute the features of a block of images up to a layer, into the workspace."""
     for y in range(28):
         for x in range(0, 28, 4):
             multiply_add(4, 6, image, (y * 32 + x) * L, L, CONV1_X, w, CONV1, 75, CONV1_W, 0, 75,
@@ -102,20 +102,20 @@ def forward(w, image, s, layer):
 
 @subroutine
 def backward(w, s, layer, first):
-    """Carry the gradient of a layer's features, in its d_ array, down to those of `first`.
+    """Propagate the gradient in a layer's d_ array down to layer `first`, or the image if 0.
 
-    A first of 0 is the image: its gradient is then in s.d_image.
+    The image's gradient is then in s.d_image. The workspace holds the features of the forward.
     """
     if layer >= 5:
         for k in range(0, 84, 12):
             multiply_add(1, 12, s.d_fc3, 0, 0, UNIT_VECTORS, w, FC3 + k, 1, FC3_COLUMN, 0, 10,
                          s.zero, 0, 0, s.d_fc2, k * L, 0, L)  # fmt: skip
-        _mask(s.d_fc2, s.fc2)
+        _relu_gradient(s.fc2, s.d_fc2)
     if layer >= 4:
         for k in range(0, 120, 12):
             multiply_add(1, 12, s.d_fc2, 0, 0, UNIT_VECTORS, w, FC2 + k, 1, FC2_COLUMN, 0, 84,
                          s.zero, 0, 0, s.d_fc1, k * L, 0, L)  # fmt: skip
-        _mask(s.d_fc1, s.fc1)
+        _relu_gradient(s.fc1, s.d_fc1)
     if layer >= 3:
         for k in range(0, 400, 16):
             multiply_add(1, 16, s.d_fc1, 0, 0, UNIT_VECTORS, w, FC1 + k, 1, FC1_COLUMN, 0, 120,
@@ -141,9 +141,9 @@ def backward(w, s, layer, first):
 
 @subroutine
 def parameter_gradient(image, s, out):
-    """The gradient in all parameters, PARAMETERS numbers, summed over the block's images.
+    """The gradient in all parameters, summed over the block's images, into `out`.
 
-    The workspace holds the features of a whole forward and the gradients of a backward from 5.
+    The workspace holds the features of a forward to layer 5 and the gradients of its backward.
     """
     for kernel_row in range(15):  # of an input channel
         channel, ky = kernel_row // 5, kernel_row % 5
@@ -171,7 +171,10 @@ def parameter_gradient(image, s, out):
 
 @subroutine
 def _linear_gradient(x, inputs, d, outputs, s, out, at):
-    """Weights' gradient of a linear layer: a lane is a weight here, so no lanes are summed."""
+    """The gradient in a linear layer's weights, into out[at:].
+
+    A lane holds a weight here and not an image, so that no sums over lanes are needed.
+    """
     for k in range(inputs):
         for n in range(L):
             s.transposed[n * 400 + k] = x[k * L + n]
@@ -184,6 +187,7 @@ def _linear_gradient(x, inputs, d, outputs, s, out, at):
 
 @subroutine
 def _bias_gradient(d, channels, positions, out, at):
+    """The gradient in a layer's biases, into out[at:]."""
     for c in range(channels):
         total = zeros(d)
         for i in range(c * positions * L, (c + 1) * positions * L, L):
@@ -193,21 +197,22 @@ def _bias_gradient(d, channels, positions, out, at):
 
 @subroutine
 def _relu(x, out):
+    """max(x, 0), into out."""
     for i in range(0, x.size, L):
         value = load(x, i)
         store(out, i, where_positive(value, value))
 
 
 @subroutine
-def _mask(d, x):
-    """The gradient of ReLU: zero where its input was not above zero."""
+def _relu_gradient(x, d):
+    """Turn the gradient d of ReLU's output into that of its input x: zero where x ≤ 0."""
     for i in range(0, d.size, L):
         store(d, i, where_positive(load(x, i), load(d, i)))
 
 
 @subroutine
 def _pool(x, out, channels, size):
-    """ReLU of the largest of each 2×2 cell."""
+    """ReLU of the maximum of each 2×2 cell."""
     half = size // 2
     for row in range(channels * half):
         for column in range(half):
@@ -220,7 +225,7 @@ def _pool(x, out, channels, size):
 
 @subroutine
 def _unpool(x, pooled, d_pooled, d, channels, size):
-    """The gradient of _pool: each cell's goes to its first largest number, as in PyTorch."""
+    """The gradient of _pool: each cell's goes to its first maximum, as in PyTorch."""
     half, wide = size // 2, size + 2 * PAD
     zero = zeros(x)
     for row in range(channels * half):
@@ -243,6 +248,7 @@ def _unpool(x, pooled, d_pooled, d, channels, size):
 
 @subroutine
 def layer_features(s, layer):
+    """The array of a layer's features."""
     if layer == 1:
         return s.conv1
     if layer == 2:
@@ -253,7 +259,8 @@ def layer_features(s, layer):
 
 
 @subroutine
-def gradient_of(s, layer):
+def layer_gradient(s, layer):
+    """The array of the gradient of a layer's features; see gradient_offset."""
     if layer == 1:
         return s.d_conv1
     if layer == 2:
@@ -265,7 +272,7 @@ def gradient_of(s, layer):
 
 @subroutine
 def gradient_offset(i, layer):
-    """Where the gradient of a layer's i-th feature lies: the convolutions' have padded rows."""
+    """The position of the i-th feature in layer_gradient: the convolutions' rows are padded."""
     if layer > 2:
         return i
     row = 28 if layer == 1 else 10
@@ -274,16 +281,16 @@ def gradient_offset(i, layer):
 
 @kernel
 def features(w, image, s, layer, out):
-    """A layer's features, into out."""
+    """A layer's features of a block of images, into `out`."""
     forward(w, image, s, layer)
     out[:] = layer_features(s, layer)
 
 
 @kernel
 def image_gradient(w, image, gradient, s, layer, out):
-    """The gradient in the image of what has this gradient in a layer's features, into out."""
+    """The gradient of a layer's features carried down to the image, into `out`."""
     forward(w, image, s, layer)
-    d = gradient_of(s, layer)
+    d = layer_gradient(s, layer)
     for i in range(gradient.size // L):
         store(d, gradient_offset(i, layer) * L, load(gradient, i * L))
     backward(w, s, layer, 0)
