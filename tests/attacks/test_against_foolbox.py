@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import eagerpy as ep
 import foolbox
 import pytest
 import torch
-from foolbox.attacks.gradient_descent_base import normalize_lp_norms
+from foolbox.attacks.gradient_descent_base import BaseGradientDescent, normalize_lp_norms
 from foolbox.criteria import Misclassification, TargetedMisclassification
 from torch import Tensor, nn
 
@@ -50,15 +51,16 @@ class L2Momentum(L1Length, foolbox.attacks.L2MomentumIterativeFastGradientMethod
 
 def by_foolbox(case: Case, module: nn.Module, config: AttackConfig) -> Tensor:
     """The same attack by foolbox; its raw result, before foolbox clips it about the image."""
-    steps = {"abs_stepsize": config.step_size, "steps": config.steps}
+    steps: dict[str, Any] = {"abs_stepsize": config.step_size, "steps": config.steps}
+    oracle: BaseGradientDescent
     if config.steps == 1:
         oracle = foolbox.attacks.LinfFastGradientAttack()
     elif config.momentum:
-        kind = {LINF: LinfMomentum, L2: L2Momentum}[config.norm]
-        oracle = kind(momentum=config.momentum, **steps)
+        momentum = LinfMomentum if config.norm is LINF else L2Momentum
+        oracle = momentum(momentum=config.momentum, **steps)
     else:
-        kind = {LINF: foolbox.attacks.LinfPGD, L2: foolbox.attacks.L2PGD}[config.norm]
-        oracle = kind(random_start=False, **steps)
+        pgd = foolbox.attacks.LinfPGD if config.norm is LINF else foolbox.attacks.L2PGD
+        oracle = pgd(random_start=False, **steps)
     criterion = TargetedMisclassification if config.targeted else Misclassification
     model = foolbox.PyTorchModel(module, bounds=(0, 1), device="cpu")
     return oracle.run(model, case.images, criterion(case.aim(config)), epsilon=config.eps)

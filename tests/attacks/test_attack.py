@@ -102,8 +102,8 @@ def test_a_trace_has_every_iterate_with_its_objective_and_probabilities(
 
 
 @pytest.mark.parametrize("name", ["linf", "l2", "linf restarts", "targeted restarts"])
-def test_each_iterate_follows_from_the_one_before(precise: Case, name: str) -> None:
-    """A trace with iterates of several restarts would break this chain somewhere."""
+def test_each_iterate_of_an_image_follows_from_the_one_before(precise: Case, name: str) -> None:
+    """A trace with iterates of several restarts, or of other images, would break this chain."""
     config = CONFIGS[name]
     trace = precise.attack(config, Victim(2), record=True).trace
     assert trace is not None
@@ -284,18 +284,6 @@ def test_the_callers_grad_mode_and_leaf_images_make_no_difference(case: Case) ->
     assert result.images.equal(expected.images)
     assert not result.images.requires_grad
     assert leaf.grad is None
-
-
-@pytest.mark.parametrize("name", ["linf", "l2", "best iterate", "momentum"])
-def test_a_batch_gives_the_results_of_its_images_one_by_one(precise: Case, name: str) -> None:
-    config = replace(CONFIGS[name], random_start=False, restarts=1)
-    together = precise.attack(config)
-    for i in range(8):
-        part = slice(i, i + 1)
-        one = Case(precise.ensemble, precise.images[part], precise.labels[part])
-        alone = one.attack(config)
-        torch.testing.assert_close(alone.images[0], together.images[i], rtol=0, atol=1e-9)
-        assert alone.success[0] == together.success[i]
 
 
 def test_an_empty_batch_gives_an_empty_result(ensemble: Ensemble) -> None:

@@ -132,15 +132,6 @@ def test_it_is_near_the_source_in_the_box_and_like_the_target(
 
 
 @all_layers
-def test_a_batch_gives_the_results_of_its_pairs_one_by_one(pairs: Pairs, layer: int) -> None:
-    together = pairs.distill(layer)
-    for i in range(8):
-        part = slice(i, i + 1)
-        one = Pairs(pairs.member, pairs.sources[part], pairs.targets[part])
-        torch.testing.assert_close(one.distill(layer)[0], together[i], rtol=0, atol=1e-12)
-
-
-@all_layers
 def test_a_source_that_is_its_own_target_stays(pairs: Pairs, layer: int) -> None:
     """Its distance is zero, and so is the gradient."""
     own = replace(pairs, targets=pairs.sources)

@@ -10,7 +10,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -23,6 +25,17 @@ from dverge.data.store import FILE_NAME, Arrays, Digests
 from dverge.errors import DataError
 
 Failing = Callable[[str, BaseException], Source]
+Get = Callable[..., Path]
+
+
+@pytest.fixture
+def get(tmp_path: Path, digests: Digests) -> Get:
+    """obtain() of the small data set from some sources, by default into tmp_path."""
+
+    def get(*sources: Source, folder: Path = tmp_path, progress: Progress | None = None) -> Path:
+        return obtain(progress, folder, sources, digests)
+
+    return get
 
 
 def names(folder: Path) -> set[str]:
@@ -30,12 +43,21 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()} - {LOCK_NAME}
 
 
+def refuse(number: int) -> Callable[..., Any]:
+    """A function that fails with an error of the operating system."""
+
+    def fail(*args: object, **options: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
 def test_it_stores_what_the_source_has_and_reports_progress(
-    tmp_path: Path, good: Source, arrays: Arrays, digests: Digests
+    tmp_path: Path, get: Get, good: Source, arrays: Arrays, digests: Digests
 ) -> None:
     reports: list[tuple[str, float]] = []
     folder = tmp_path / "new" / "deep"
-    path = obtain(lambda stage, done: reports.append((stage, done)), folder, [good], digests)
+    path = get(good, folder=folder, progress=lambda *report: reports.append(report))
     assert path == folder / FILE_NAME
     images, labels = store.read(path, "train", digests)
     assert images.equal(arrays.train_images)
@@ -48,7 +70,7 @@ def test_it_stores_what_the_source_has_and_reports_progress(
 
 
 def test_a_relative_folder_is_made_absolute(
-    tmp_path: Path, arrays: Arrays, digests: Digests, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, get: Get, arrays: Arrays, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A download runs in its workspace, where a relative path would mean another folder."""
     workspaces: list[Path] = []
@@ -58,70 +80,56 @@ def test_a_relative_folder_is_made_absolute(
         return arrays
 
     monkeypatch.chdir(tmp_path)
-    path = obtain(folder=Path("here"), sources=[Source("one", fetch)], digests=digests)
-    assert path == tmp_path / "here" / FILE_NAME
+    assert get(Source("one", fetch), folder=Path("here")) == tmp_path / "here" / FILE_NAME
     assert workspaces[0].is_absolute()
 
 
 def test_nothing_is_fetched_if_the_data_is_stored(
-    tmp_path: Path,
-    good: Source,
-    failing: Failing,
-    digests: Digests,
-    monkeypatch: pytest.MonkeyPatch,
+    get: Get, good: Source, failing: Failing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = obtain(folder=tmp_path, sources=[good], digests=digests)
+    path = get(good)
     before = path.stat().st_mtime_ns
-
-    def refuse(*args: object, **options: object) -> None:
-        raise OSError(errno.EROFS, "Read-only file system")
-
-    monkeypatch.setattr(Path, "mkdir", refuse)  # as in a shared folder that cannot be written
-    monkeypatch.setattr(FileLock, "acquire", refuse)
-    unused = failing("unused", AssertionError())
-    assert obtain(folder=tmp_path, sources=[unused], digests=digests) == path
+    monkeypatch.setattr(Path, "mkdir", refuse(errno.EROFS))  # a shared folder, read-only
+    monkeypatch.setattr(FileLock, "acquire", refuse(errno.EROFS))
+    assert get(failing("unused", AssertionError())) == path
     assert path.stat().st_mtime_ns == before
 
 
 @pytest.mark.parametrize("damage", [b"", b"not safetensors", b"\xff" * 3_000_000])
 def test_a_damaged_file_is_replaced_by_the_next_source_that_works(
-    tmp_path: Path, good: Source, failing: Failing, digests: Digests, damage: bytes
+    tmp_path: Path, get: Get, good: Source, failing: Failing, digests: Digests, damage: bytes
 ) -> None:
     (tmp_path / FILE_NAME).write_bytes(damage)
     leftover = tmp_path / f"{WORKSPACE_PREFIX}old" / "cache"  # of a process that was killed
     leftover.mkdir(parents=True)
     (leftover / "big").write_bytes(b"x" * 1000)
     (tmp_path / "mine.txt").write_text("not ours")
-    broken = failing("broken", DataError("no"))
-    path = obtain(folder=tmp_path, sources=[broken, good], digests=digests)
-    assert store.is_intact(path, digests)
+    assert store.is_intact(get(failing("broken", DataError("no")), good), digests)
     assert names(tmp_path) == {FILE_NAME, "mine.txt"}
 
 
 def test_a_wrong_checksum_names_the_source_and_the_array(
-    tmp_path: Path, arrays: Arrays, digests: Digests
+    tmp_path: Path, get: Get, arrays: Arrays
 ) -> None:
     images = arrays.test_images.clone()
     images[7, 1, 2, 3] += 1
-    changed = Arrays(arrays.train_images, arrays.train_labels, images, arrays.test_labels)
-    source = Source("a liar", lambda workspace, report: changed)
+    changed = replace(arrays, test_images=images)
     with pytest.raises(DataError, match=r"a liar: .*SHA-256 of test_images is [0-9a-f]{64}"):
-        obtain(folder=tmp_path, sources=[source], digests=digests)
+        get(Source("a liar", lambda workspace, report: changed))
     assert names(tmp_path) == set()
 
 
 def test_the_error_names_every_source_and_what_to_do(
-    tmp_path: Path, failing: Failing, digests: Digests, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, get: Get, failing: Failing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=42_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    sources = [
-        failing("the folder", DataError("there is none")),
-        failing("torchvision's download", TimeoutError("did not answer")),
-        failing("the npm package", OSError(errno.ENOSPC, "No space left on device")),
-    ]
     with pytest.raises(DataError) as caught:
-        obtain(folder=tmp_path, sources=sources, digests=digests)
+        get(
+            failing("the folder", DataError("there is none")),
+            failing("torchvision's download", TimeoutError("did not answer")),
+            failing("the npm package", OSError(errno.ENOSPC, "No space left on device")),
+        )
     for part in (
         "the folder: there is none",
         "torchvision's download: did not answer",
@@ -134,7 +142,7 @@ def test_the_error_names_every_source_and_what_to_do(
 
 
 def test_a_full_disk_leaves_nothing_half_written(
-    tmp_path: Path, good: Source, digests: Digests, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, get: Get, good: Source, digests: Digests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[int] = []
 
@@ -142,32 +150,29 @@ def test_a_full_disk_leaves_nothing_half_written(
         written.append(os.fstat(descriptor).st_size)
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(DataError, match=r"The disk is full.*DVERGE_DATA"):
-        obtain(folder=tmp_path, sources=[good], digests=digests)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(DataError, match=r"The disk is full.*DVERGE_DATA"):
+            get(good)
     assert written and written[0] > 3_000_000  # the file was written before it failed
     assert names(tmp_path) == set()
-    monkeypatch.undo()
-    assert store.is_intact(obtain(folder=tmp_path, sources=[good], digests=digests), digests)
+    assert store.is_intact(get(good), digests)
 
 
 def test_a_folder_that_cannot_be_written(
-    tmp_path: Path, good: Source, digests: Digests, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, get: Get, good: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*args: object, **options: object) -> str:
-        raise PermissionError(errno.EACCES, "Permission denied")
-
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="cannot be stored in"):
-        obtain(folder=tmp_path / "file" / "below", sources=[good], digests=digests)
-    monkeypatch.setattr(tempfile, "mkdtemp", refuse)  # permissions would not stop root
+        get(good, folder=tmp_path / "file" / "below")
+    monkeypatch.setattr(tempfile, "mkdtemp", refuse(errno.EACCES))  # nothing else stops root
     with pytest.raises(DataError, match=r"cannot be stored in .*Permission denied.*DVERGE_DATA"):
-        obtain(folder=tmp_path, sources=[good], digests=digests)
+        get(good)
 
 
-def test_an_interrupt_leaves_nothing(tmp_path: Path, failing: Failing, digests: Digests) -> None:
+def test_an_interrupt_leaves_nothing(tmp_path: Path, get: Get, failing: Failing) -> None:
     with pytest.raises(KeyboardInterrupt):
-        obtain(folder=tmp_path, sources=[failing("slow", KeyboardInterrupt())], digests=digests)
+        get(failing("slow", KeyboardInterrupt()))
     assert names(tmp_path) == set()
 
 
