@@ -1,4 +1,4 @@
-"""Devices by name."""
+"""Names of devices, and the devices they name."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ DEVICE_NAME = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?")
 
 
 def check_device_name(name: str) -> None:
-    """Raise ConfigError unless this can be a device's name, be that device here or not."""
+    """Raise ConfigError unless this is the name of a device, on this machine or another."""
     known = isinstance(name, str) and DEVICE_NAME.fullmatch(name) is not None
     require(known, "device", name, "auto, cpu, cuda or cuda:N")
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device of that name; "auto" is CUDA where there is one, else the CPU.
+    """The device of that name; "auto" is the GPU if there is one, else the CPU.
 
     Raises:
-        ConfigError: the name is no device's, or that device is not on this machine.
+        ConfigError: this is not the name of a device, or this machine has no such device.
     """
     check_device_name(name)
     if name == "auto":
@@ -36,7 +36,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def describe_device(device: torch.device) -> str:
-    """The device in words: the GPU's name, or the CPU with its number of threads."""
+    """A device for a person to read: the GPU's name, or the CPU with its number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""Errors that a person can act on: what was wrong, the value given, and the mend."""
+"""Errors that a person can act on: what is wrong, the value, and how to fix it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Choice = TypeVar("Choice", bound=enum.StrEnum)
 
 
 class DvergeError(Exception):
-    """Base of every error this library raises on purpose; its text is one readable message."""
+    """Base of all errors that this library raises on purpose; the text is for a person to read."""
 
 
 class ConfigError(DvergeError, ValueError):
@@ -17,27 +17,27 @@ class ConfigError(DvergeError, ValueError):
 
 
 class DataError(DvergeError):
-    """The data set cannot be had, or is not what it should be."""
+    """The data set is missing or damaged, or cannot be downloaded or stored."""
 
 
 class ImageError(DvergeError):
-    """A picture cannot be used."""
+    """A file cannot be used as a picture."""
 
 
 class CheckpointError(DvergeError):
-    """A checkpoint folder is broken, foreign or tampered with."""
+    """A checkpoint folder is broken, altered, or not a checkpoint of this program."""
 
 
 class RunError(DvergeError):
-    """A run cannot do what was asked of it."""
+    """A run cannot do what it is asked to do."""
 
 
 class TrainingError(DvergeError):
-    """A training cannot go on."""
+    """A training cannot continue."""
 
 
 def require(ok: bool, name: str, value: Any, allowed: str) -> None:
-    """Raise ConfigError naming the field, the value and the allowed range unless ok."""
+    """Raise ConfigError unless ok; it names the field, the value and the allowed values."""
     if not ok:
         raise ConfigError(f"{name} is {value!r}; it must be {allowed}.")
 
@@ -45,7 +45,7 @@ def require(ok: bool, name: str, value: Any, allowed: str) -> None:
 def require_number(name: str, value: Any, low: float, high: float) -> None:
     """Raise ConfigError unless value is a finite number in [low, high]."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    ok = number and low <= value <= high  # false for NaN; never turns a huge int into a float
+    ok = number and low <= value <= high  # false for NaN; does not convert a huge int to float
     require(ok, name, value, f"a number from {low:g} to {high:g}")
 
 
@@ -56,7 +56,7 @@ def require_integer(name: str, value: Any, low: int, high: int) -> None:
 
 
 def require_choice(kind: type[Choice], name: str, value: Any) -> Choice:
-    """The member of an enum with that value, or ConfigError naming those there are."""
+    """The enum's member of that value. Raises ConfigError, which lists the allowed values."""
     try:
         return kind(value)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Seeds of random generators, each derived from what the numbers are for."""
+"""Seeds of random generators, derived from the purpose of their numbers."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from typing import Any
 
 
 def derive_seed(*parts: Any) -> int:
-    """A seed from 0 to 2^63 - 1 that depends on all the parts, by SHA-256 of their repr."""
+    """A seed from 0 to 2^63 - 1 that depends on all parts, by the SHA-256 of their repr."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1

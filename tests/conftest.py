@@ -1,6 +1,6 @@
-"""What many tests need: a small ensemble that attacks can fool, and real images."""
+"""Fixtures of many tests: a small ensemble that attacks succeed on, and real images."""
 
-# ruff: noqa: I001 - dverge comes first: it says how OpenMP is to wait, before torch loads it
+# ruff: noqa: I001 - dverge comes first: it sets how OpenMP waits, before torch loads OpenMP
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from dverge.models import Ensemble, seeded_conv
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
-    """Two threads on a machine that does other things too can be a hundred times slower."""
+    """On a busy machine, two threads of torch can be a hundred times slower than one."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -29,7 +29,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def ensemble() -> Ensemble:
-    """Three untrained members, their weights enlarged so that their answers depend on the image."""
+    """Three untrained members; enlarged weights make their answers depend on the image."""
     members = [seeded_conv(seed) for seed in range(3)]
     with torch.no_grad():
         for member in members:
@@ -46,14 +46,14 @@ def images() -> Tensor:
 
 @pytest.fixture
 def labels(ensemble: Ensemble, images: Tensor) -> Tensor:
-    """What the mixture says of them, so that it is right on every one before an attack."""
+    """The mixture's answers, so that it is correct on every image before an attack."""
     with torch.no_grad():
         return ensemble(images).argmax(1)
 
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of checkpoints of the test's own; there is nothing in it yet."""
+    """An empty folder of checkpoints for this test alone."""
     folder = tmp_path / "checkpoints"
     monkeypatch.setenv("DVERGE_CHECKPOINTS", str(folder))
     return folder
@@ -61,5 +61,5 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def saved(root: Path, ensemble: Ensemble) -> CheckpointInfo:
-    """The ensemble as a checkpoint of the name good."""
+    """The ensemble as a checkpoint named good."""
     return checkpoints.save("good", ensemble, method="vanilla")

@@ -1,4 +1,4 @@
-"""Attacks: settings of one projected-gradient loop, and the report's variants of them."""
+"""Attacks: settings of one projected-gradient loop, and the report's own variants."""
 
 from dverge.attacks.config import (
     MIXTURE,

@@ -1,4 +1,4 @@
-"""What an attack is: its norm, budget, steps and victim."""
+"""The settings of an attack: its norm, budget, steps and victim."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Norm(enum.StrEnum):
 
 
 class Attack(enum.StrEnum):
-    """The named attacks, each a setting of one projected-gradient loop."""
+    """The attacks by name; each is a setting of the projected-gradient loop."""
 
     FGSM = "fgsm"
     PGD_LINF = "pgd-linf"
@@ -31,16 +31,17 @@ class AttackConfig:
 
     Attributes:
         norm: distance that bounds the perturbation.
-        eps: budget, 0 to 1 for L-inf, 0 to 55.5 (the diagonal of the pixel box) for L2.
+        eps: budget, 0 to 1 for L-inf, 0 to 55.4 (the diagonal of the pixel box) for L2.
         step_size: length of a step in the same unit as eps.
         steps: number of steps, 1 to 1,000.
-        random_start: begin at a point drawn uniformly from the ball.
-        restarts: tries, 1 to 100; each image keeps its worst. More than one needs a random start.
-        targeted: lower the loss of a given class instead of raising that of the true one.
+        random_start: start at a point drawn uniformly from the ball.
+        restarts: number of restarts, 1 to 100; each image keeps its worst result. More than one
+            needs a random start.
+        targeted: lower the loss of a target class instead of raising that of the true class.
         best_iterate: return the iterate with the highest objective instead of the last one.
-        seed: of the random start.
-        momentum: 0 to 1; a step follows the gradient, at L1 length one, plus so much of what the
-            step before followed (Dong et al. 2018). 0 follows the gradient alone.
+        seed: seed of the random start.
+        momentum: 0 to 1, the decay of the velocity that the steps follow. Each step adds the
+            gradient, at L1 length one, to it (Dong et al. 2018). With 0, steps follow the gradient.
 
     Raises:
         ConfigError: a value is outside its range.
@@ -94,7 +95,7 @@ def pgd(
     targeted: bool = False,
     seed: int = 0,
 ) -> AttackConfig:
-    """PGD (Madry et al. 2018); the step size is 2.5 · eps / steps unless given."""
+    """PGD (Madry et al. 2018); the default step size is 2.5 · eps / steps."""
     require_integer("steps", steps, 1, 1000)
     require_number("eps", eps, 0, largest_eps(norm))
     size = min(2.5 * eps / steps, largest_eps(norm)) if step_size is None else step_size
@@ -102,11 +103,11 @@ def pgd(
 
 
 class Through(enum.StrEnum):
-    """What of the mixture an attack on it raises the cross-entropy of.
+    """The loss of the mixture that an attack on it maximises.
 
-    PROBABILITY is the mean of the members' probabilities: the mixture as deployed. LOGIT is the
-    mean of their logits, and LOSS the mean of their losses: the expected loss of a member drawn at
-    random, which is the attack on a mixture that draws one for each query (Athalye et al. 2018).
+    PROBABILITY is the cross-entropy of the members' mean probability: the mixture as deployed.
+    LOGIT is the cross-entropy of their mean logits. LOSS is their mean cross-entropy: the expected
+    loss of a mixture that draws a random member for each query (Athalye et al. 2018).
     """
 
     PROBABILITY = "probability"
@@ -116,9 +117,12 @@ class Through(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Victim:
-    """What the attack's gradient is taken of: one member, or the mixture (member is None).
+    """The model that an attack takes the gradient of: one member, or the mixture.
 
-    `through` says what of the mixture is followed; whether it is fooled is the deployed one's say.
+    Attributes:
+        member: index of the member from 0, or None for the mixture.
+        through: the loss of the mixture. Whether the attack succeeds is always decided by the
+            mixture as deployed.
     """
 
     member: int | None = None
@@ -130,7 +134,7 @@ class Victim:
         return "mixture" if self.through is Through.PROBABILITY else f"mixture-{self.through}"
 
     def check(self, ensemble: Ensemble) -> None:
-        """Raise ConfigError if the ensemble has no such member."""
+        """Raise ConfigError if the victim is a member that the ensemble does not have."""
         if self.member is not None and not 0 <= self.member < len(ensemble):
             raise ConfigError(
                 f"victim is member {self.member + 1}; this ensemble has members 1 to "
@@ -142,10 +146,10 @@ MIXTURE = Victim()
 
 
 def parse_victim(name: str) -> Victim:
-    """The Victim written as "mixture", "mixture-logit", "mixture-loss", "member-1", "member-2", …
+    """The Victim of a name: mixture, mixture-logit, mixture-loss, member-1, member-2, …
 
     Raises:
-        ConfigError: the name is neither.
+        ConfigError: no victim has this name.
     """
     for through in Through:
         if name == str(Victim(through=through)):

@@ -2,7 +2,7 @@
 
     x'(x, x_s) = argmin_z ‖f^l(z) - f^l(x)‖²  subject to  ‖z - x_s‖∞ ≤ eps
 
-They show what a member's layer takes for the target that a person does not see.
+They show which patterns, invisible to a person, a member's layer takes for the target's.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dverge.attacks.config import AttackConfig, Norm
 from dverge.attacks.geometry import random_point
-from dverge.attacks.gradient import Path, ascend, check_images
+from dverge.attacks.gradient import Trajectory, ascend, check_images
 from dverge.errors import ConfigError, require_integer
 from dverge.models import LAYERS, Conv
 
@@ -26,22 +26,22 @@ def distill(
     layer: int,
     config: AttackConfig = REPORT_DISTILLATION,
 ) -> Tensor:
-    """Distilled features of each pair of a source and a target: N×3×32×32 in [0, 1].
+    """The distilled feature of each pair of a source and a target: N×3×32×32 in [0, 1].
 
-    Features are taken before their ReLU. The distance is per image, so that an image's result
-    does not depend on the others of its batch.
+    Features are compared before their ReLU. Each image has its own distance, so that its result
+    does not depend on the rest of the batch.
 
     Args:
-        member: the network whose features are distilled; it is left as it is.
-        sources: N×3×32×32 in [0, 1], what the results look like.
-        targets: of the same shape, whose features they take on.
+        member: the network whose features are distilled; it stays as it is.
+        sources: N×3×32×32 in [0, 1], the images that the results look like.
+        targets: N×3×32×32 in [0, 1], the images whose features the results take on.
         layer: 1 to 5.
         config: budget and steps about the sources; momentum 1 is the original authors' setting.
 
     Raises:
         ConfigError: wrong shapes, pixels out of range, no such layer, or more than one restart.
     """
-    return _course(member, sources, targets, layer, config, keep_all=False).images[-1]
+    return _descend(member, sources, targets, layer, config, keep_all=False).images[-1]
 
 
 def distill_path(
@@ -50,23 +50,22 @@ def distill_path(
     targets: Tensor,
     layer: int,
     config: AttackConfig = REPORT_DISTILLATION,
-) -> Path:
-    """The course of distill: its steps+1 iterates from the start to what it returns.
+) -> Trajectory:
+    """All steps+1 iterates of distill, from the start to its result; same arguments and errors.
 
-    The objective of each is minus Eq. 1's squared distance, N values in the features' own unit.
-    Arguments and errors are those of distill.
+    The objective is minus Eq. 1's squared distance, in the features' own unit.
     """
-    return _course(member, sources, targets, layer, config, keep_all=True)
+    return _descend(member, sources, targets, layer, config, keep_all=True)
 
 
-def _course(
+def _descend(
     member: Conv,
     sources: Tensor,
     targets: Tensor,
     layer: int,
     config: AttackConfig,
     keep_all: bool,
-) -> Path:
+) -> Trajectory:
     require_integer("layer", layer, 1, LAYERS)
     require_integer("restarts", config.restarts, 1, 1)
     check_images(sources)
@@ -74,10 +73,10 @@ def _course(
     if len(sources) != len(targets):
         raise ConfigError(f"there are {len(sources)} sources for {len(targets)} targets.")
     with torch.no_grad():
-        goal = member.features(targets, layer)
+        target_features = member.features(targets, layer)
 
     def closeness(images: Tensor) -> Tensor:
-        return -(member.features(images, layer) - goal).square().flatten(1).sum(1)
+        return -(member.features(images, layer) - target_features).square().flatten(1).sum(1)
 
     sources = sources.detach()
     generator = torch.Generator().manual_seed(config.seed)

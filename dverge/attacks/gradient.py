@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
@@ -15,17 +16,17 @@ from dverge.errors import ConfigError
 from dverge.models import IMAGE_SHAPE, Ensemble, mix
 
 Objective = Callable[[Tensor], Tensor]
-"""Images N×3×32×32 to the N values that the attack raises."""
+"""Maps images N×3×32×32 to the N values that an attack maximises."""
 
 
 @dataclass(frozen=True)
 class Trace:
-    """The course of an attack; index 0 is where it began.
+    """Every iterate of an attack; index 0 is its start.
 
     Attributes:
-        images: (steps+1)×N×3×32×32, every iterate.
-        objective: (steps+1)×N, what the attack raises (the victim's loss, negated if targeted).
-        probabilities: (steps+1)×(M+1)×N×10, the members' and last the mixture's.
+        images: (steps+1)×N×3×32×32.
+        objective: (steps+1)×N, the victim's loss, negated if targeted.
+        probabilities: (steps+1)×(M+1)×N×10, of the members and, last, the mixture.
     """
 
     images: Tensor
@@ -33,20 +34,20 @@ class Trace:
     probabilities: Tensor
 
     def end(self) -> Trace:
-        """The last iterate alone, in memory of its own."""
+        """A trace of the last iterate alone, which keeps none of the others in memory."""
         last = (self.images[-1:], self.objective[-1:], self.probabilities[-1:])
-        return Trace(*(each.clone() for each in last))
+        return Trace(*(tensor.clone() for tensor in last))
 
 
 @dataclass(frozen=True)
 class AttackResult:
-    """What an attack found.
+    """The result of an attack on a batch.
 
     Attributes:
         images: N×3×32×32 in [0, 1], the adversarial images.
-        objective: N, the objective there.
-        success: N booleans: the victim is fooled (untargeted) or says the class (targeted).
-        trace: the course of the kept restart of each image, if asked for.
+        objective: N, the objective at these images.
+        success: N booleans: whether the victim's answer is wrong, or the target if targeted.
+        trace: the iterates of the restart that each image keeps, if recorded.
     """
 
     images: Tensor
@@ -63,18 +64,18 @@ def attack(
     victim: Victim = MIXTURE,
     record: bool = False,
 ) -> AttackResult:
-    """Attack a batch; each image keeps the worst of its restarts.
+    """Attack a batch of images; each image keeps the worst of its restarts.
 
-    The objective is the cross-entropy of the victim (Eq. in Madry et al. 2018), negated when
-    targeted. The ensemble's weights, gradients and modes are left as they are.
+    The objective is the victim's cross-entropy (Madry et al. 2018), negated when targeted. The
+    ensemble's weights, gradients and modes stay as they are.
 
     Args:
         ensemble: members on the same device as the images.
         images: N×3×32×32 in [0, 1].
-        labels: N true classes, or the classes to reach when config.targeted.
+        labels: N true classes, or N target classes when config.targeted.
         config: norm, budget and steps.
-        victim: the member or mixture whose gradient is followed.
-        record: keep every iterate with its objective and probabilities.
+        victim: the member or mixture that is attacked.
+        record: keep every iterate with its objective and probabilities, as a Trace.
 
     Raises:
         ConfigError: wrong shapes, pixels or labels out of range, or no such member.
@@ -84,18 +85,17 @@ def attack(
     images = images.detach()
     objective = victim_objective(ensemble, labels, config, victim)
     generator = torch.Generator().manual_seed(config.seed)
-    best: AttackResult | None = None
-    for _ in range(config.restarts):
+
+    def restart() -> AttackResult:
         start = random_point(images, config, generator) if config.random_start else images
-        path = ascend(objective, start, images, config, keep_all=record)
-        outcome = _outcome(ensemble, labels, config, victim, path, record)
-        best = outcome if best is None else _worse_of(best, outcome)
-    assert best is not None
-    return best
+        trajectory = ascend(objective, start, images, config, keep_all=record)
+        return _result(ensemble, labels, config, victim, trajectory, record)
+
+    return reduce(_worse, (restart() for _ in range(config.restarts)))
 
 
 def victim_logits(ensemble: Ensemble, images: Tensor, victim: Victim) -> Tensor:
-    """N×10 logits of a member, or log-probabilities of the mixture."""
+    """N×10 logits of a member, or log-probabilities of the mixture (also logits)."""
     if victim.member is None:
         return ensemble(images)
     return ensemble.members[victim.member](images)
@@ -104,7 +104,7 @@ def victim_logits(ensemble: Ensemble, images: Tensor, victim: Victim) -> Tensor:
 def victim_objective(
     ensemble: Ensemble, labels: Tensor, config: AttackConfig, victim: Victim
 ) -> Objective:
-    """The victim's cross-entropy per image, negated for a targeted attack."""
+    """The objective of an attack: the victim's cross-entropy, negated if targeted."""
     sign = -1.0 if config.targeted else 1.0
 
     def objective(images: Tensor) -> Tensor:
@@ -114,19 +114,24 @@ def victim_objective(
 
 
 def victim_loss(ensemble: Ensemble, images: Tensor, labels: Tensor, victim: Victim) -> Tensor:
-    """N cross-entropies in nats of what the attack on a victim follows; see Through."""
+    """The victim's N cross-entropies in nats; for the mixture, as victim.through says."""
     if victim.member is not None or victim.through is Through.PROBABILITY:
         return F.cross_entropy(victim_logits(ensemble, images, victim), labels, reduction="none")
     if victim.through is Through.LOGIT:
         logits = torch.stack([member(images) for member in ensemble.members]).mean(0)
         return F.cross_entropy(logits, labels, reduction="none")
-    truth = ensemble.member_log_probs(images)[:, torch.arange(len(labels)), labels]
-    return -truth.mean(0)
+    log_probs = ensemble.member_log_probs(images)[:, torch.arange(len(labels)), labels]
+    return -log_probs.mean(0)
 
 
 @dataclass(frozen=True)
-class Path:
-    """Iterates (one, or all of them) with their objectives; the last is the one to return."""
+class Trajectory:
+    """Iterates of an ascent (all, or the result alone) with their objectives; the result is last.
+
+    Attributes:
+        images: each N×3×32×32 in [0, 1].
+        objective: each N.
+    """
 
     images: list[Tensor]
     objective: list[Tensor]
@@ -134,10 +139,18 @@ class Path:
 
 def ascend(
     objective: Objective, start: Tensor, origin: Tensor, config: AttackConfig, keep_all: bool
-) -> Path:
-    """Raise the objective from start by projected gradient steps within the ball about origin."""
+) -> Trajectory:
+    """Maximise the objective by projected gradient steps: the one loop of all attacks.
+
+    Args:
+        objective: what to maximise.
+        start: N×3×32×32, the first iterate.
+        origin: N×3×32×32, the centres of the eps balls that all later iterates stay in.
+        config: norm, eps, step size, steps, momentum and best_iterate; the rest is not used.
+        keep_all: return all steps+1 iterates instead of the last (or best) one.
+    """
     x = start
-    path = Path([], [])
+    path = Trajectory([], [])
     best_x, best_value = x, torch.full((len(x),), -torch.inf, device=x.device, dtype=x.dtype)
     velocity = torch.zeros_like(x)
     for _ in range(config.steps):
@@ -160,7 +173,7 @@ def ascend(
 
 
 def value_and_gradient(objective: Objective, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Objective per image and its gradient in the images; no parameter gradient is made."""
+    """The objective of each image and its gradient in the images; no parameter gets a gradient."""
     with torch.enable_grad():
         x = images.detach().requires_grad_()
         value = objective(x)
@@ -170,63 +183,66 @@ def value_and_gradient(objective: Objective, images: Tensor) -> tuple[Tensor, Te
 
 @torch.no_grad()
 def all_probabilities(ensemble: Ensemble, images: Tensor) -> Tensor:
-    """(M+1)×N×10: the members' probabilities and last the mixture's."""
+    """(M+1)×N×10: the probabilities of the members and, last, the mixture."""
     members = ensemble.member_log_probs(images)
     return torch.cat([members, mix(members).unsqueeze(0)]).exp()
 
 
 def check_images(images: Tensor) -> None:
-    """Raise ConfigError unless images are N×3×32×32 in [0, 1]."""
+    """Raise ConfigError unless the images are N×3×32×32 in [0, 1]."""
     if images.dim() != 4 or tuple(images.shape[1:]) != IMAGE_SHAPE:
         raise ConfigError(f"images have shape {tuple(images.shape)}; it must be N×3×32×32.")
     if not bool(((images >= 0) & (images <= 1)).all()):
-        raise ConfigError("images hold values outside [0, 1]; divide 0–255 pixels by 255.")
+        raise ConfigError("images have values outside [0, 1]; divide 0–255 pixels by 255.")
 
 
 def check_batch(images: Tensor, labels: Tensor) -> None:
-    """Raise ConfigError unless images are N×3×32×32 in [0, 1] with N labels in 0–9."""
+    """Raise ConfigError unless the images are N×3×32×32 in [0, 1] with N labels in 0–9."""
     check_images(images)
     if labels.shape != (len(images),):
         raise ConfigError(f"labels have shape {tuple(labels.shape)} for {len(images)} images.")
     if not bool(((labels >= 0) & (labels < 10)).all()):
-        raise ConfigError(f"labels hold {sorted(set(labels.tolist()))}; classes are 0 to 9.")
+        raise ConfigError(f"labels are {sorted(set(labels.tolist()))}; classes are 0 to 9.")
 
 
 def _keep_higher(
     images: Tensor, value: Tensor, new_images: Tensor, new_value: Tensor
 ) -> tuple[Tensor, Tensor]:
+    """Of each image, the version with the higher value."""
     higher = new_value > value
     kept = torch.where(higher.view(-1, 1, 1, 1), new_images, images)
     return kept, torch.where(higher, new_value, value)
 
 
 @torch.no_grad()
-def _outcome(
+def _result(
     ensemble: Ensemble,
     labels: Tensor,
     config: AttackConfig,
     victim: Victim,
-    path: Path,
+    trajectory: Trajectory,
     record: bool,
 ) -> AttackResult:
-    images, objective = path.images[-1], path.objective[-1]
-    says_label = victim_logits(ensemble, images, victim).argmax(1) == labels
-    success = says_label if config.targeted else ~says_label
+    images, objective = trajectory.images[-1], trajectory.objective[-1]
+    is_label = victim_logits(ensemble, images, victim).argmax(1) == labels
+    success = is_label if config.targeted else ~is_label
     trace = None
     if record:
-        probabilities = [all_probabilities(ensemble, x) for x in path.images]
+        probabilities = [all_probabilities(ensemble, x) for x in trajectory.images]
         trace = Trace(
-            torch.stack(path.images), torch.stack(path.objective), torch.stack(probabilities)
+            torch.stack(trajectory.images),
+            torch.stack(trajectory.objective),
+            torch.stack(probabilities),
         )
     return AttackResult(images, objective, success, trace)
 
 
-def _worse_of(first: AttackResult, second: AttackResult) -> AttackResult:
-    """Per image the successful result, and among equals the one with the higher objective."""
+def _worse(first: AttackResult, second: AttackResult) -> AttackResult:
+    """Of each image, the successful result; among equals the one with the higher objective."""
     higher = second.objective > first.objective
     take = (second.success & ~first.success) | ((second.success == first.success) & higher)
 
-    def choose(new: Tensor, old: Tensor, image_dimension: int) -> Tensor:
+    def choose(new: Tensor, old: Tensor, image_dimension: int = 0) -> Tensor:
         shape = [1] * new.dim()
         shape[image_dimension] = -1
         return torch.where(take.view(shape), new, old)
@@ -239,8 +255,8 @@ def _worse_of(first: AttackResult, second: AttackResult) -> AttackResult:
             choose(second.trace.probabilities, first.trace.probabilities, 2),
         )
     return AttackResult(
-        choose(second.images, first.images, 0),
-        choose(second.objective, first.objective, 0),
-        choose(second.success, first.success, 0),
+        choose(second.images, first.images),
+        choose(second.objective, first.objective),
+        choose(second.success, first.success),
         trace,
     )

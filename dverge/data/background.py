@@ -1,4 +1,4 @@
-"""Get CIFAR-10 in a thread, with a snapshot of the progress for a page to poll."""
+"""Get CIFAR-10 in a thread; a page polls a snapshot of its progress."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dverge.data.download import Progress
 from dverge.data.obtaining import obtain
-from dverge.data.store import Progress
 from dverge.errors import DataError
 
 
 class ObtainState(enum.StrEnum):
-    """How a download in the background stands."""
+    """The state of a download in the background."""
 
     IDLE = "idle"
     RUNNING = "running"
@@ -24,7 +24,7 @@ class ObtainState(enum.StrEnum):
 
 @dataclass(frozen=True)
 class ObtainSnapshot:
-    """One moment of a download: fraction is from 0 to 1, error is for a person to read."""
+    """The progress of a download: fraction is from 0 to 1, error is for a person to read."""
 
     state: ObtainState = ObtainState.IDLE
     stage: str = ""
@@ -43,12 +43,12 @@ class BackgroundObtain:
 
     @property
     def snapshot(self) -> ObtainSnapshot:
-        """How it stands now."""
+        """The progress now."""
         with self._lock:
             return self._snapshot
 
     def start(self) -> None:
-        """Start, unless it is running or done. After a failure it tries again."""
+        """Start, unless the download is running or done; after a failure, start again."""
         with self._lock:
             if self._snapshot.state in (ObtainState.RUNNING, ObtainState.DONE):
                 return
@@ -57,7 +57,7 @@ class BackgroundObtain:
             self._thread.start()
 
     def wait(self, timeout_s: float) -> ObtainSnapshot:
-        """Wait at most this long for the end, and return how it stands then."""
+        """Wait at most timeout_s seconds for the end; the progress then."""
         with self._lock:
             thread = self._thread
         if thread is not None:
@@ -65,14 +65,14 @@ class BackgroundObtain:
         return self.snapshot
 
     def _run(self) -> None:
-        error: str | None = "The download ended unexpectedly; the terminal tells more."
+        error: str | None = "The download ended unexpectedly; see the terminal."
         try:
             self._work(self._report)
             error = None
         except DataError as known:
             error = str(known)
         finally:
-            # Also when an error nobody foresaw ends the thread: a page must not wait for ever.
+            # Also after an unexpected error, which ends the thread: a page must not wait forever.
             self._finish(error)
 
     def _report(self, stage: str, fraction: float) -> None:

@@ -1,4 +1,4 @@
-"""Batches for training: shuffled by a seed alone, gathered on the device the images are on."""
+"""Shuffled batches for training, which depend on a seed alone, on the device of the images."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ PADDING = 4
 
 
 class Augmentation(enum.StrEnum):
-    """What is done to a training image.
+    """Random changes to training images.
 
-    NONE: nothing. FLIP: random mirror. CROP_FLIP: zero pad 4, random crop, random mirror.
+    NONE: none. FLIP: random mirror. CROP_FLIP: zero pad 4, random crop, random mirror.
     """
 
     NONE = "none"
@@ -30,11 +30,13 @@ class Augmentation(enum.StrEnum):
 
 @dataclass(frozen=True)
 class _Plan:
-    """An epoch's random draws, all on the images' device.
+    """The random numbers of an epoch, on the device of the images.
 
-    order: int64 N, a permutation; top and left: int64 N, the corner of each crop, 0 to 8;
-    mirrored: bool N. The last three follow the order's positions, and are None without
-    augmentation.
+    Attributes:
+        order: int64 N, a permutation of the images.
+        top, left: int64 N, the corner of each crop, 0 to 8. These and `mirrored` are in the order
+            of `order`, and None without augmentation.
+        mirrored: bool N.
     """
 
     order: Tensor
@@ -44,18 +46,18 @@ class _Plan:
 
 
 class Stream:
-    """An endless supply of epochs of shuffled batches.
+    """Epochs of shuffled batches of a set of images.
 
-    An epoch is a pure function of (seed, name, epoch): it can be asked for again, from any batch
-    on, with the same result on every device. Streams of other names are independent. The global
-    random generator is never touched.
+    An epoch is a pure function of (seed, name, epoch), the same on every device, and can be
+    repeated from any batch on. Streams of different names are independent. The global random
+    generator is not used.
 
     Args:
-        images: the images, on the device the batches are wanted on.
+        images: the images, on the device of the batches.
         batch_size: images in a batch, from 1; the last batch of an epoch may be smaller.
-        seed: of the run, from 0 to 2^63 - 1.
-        name: what the stream is for, such as "source" or "target".
-        augmentation: what is done to each image.
+        seed: the run's seed, from 0 to 2^63 - 1.
+        name: the purpose of the stream, such as "source" or "target".
+        augmentation: random changes to each image.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -80,7 +82,7 @@ class Stream:
 
     @property
     def batches_per_epoch(self) -> int:
-        """Batches in an epoch, counting a last one that is not full."""
+        """Batches in an epoch, including a last one that is not full."""
         return -(-len(self.images) // self.batch_size)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
@@ -99,15 +101,15 @@ class Stream:
     def _batches(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
         plan = self._plan(epoch)
         for batch in range(start, self.batches_per_epoch):
-            where = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
-            chosen = plan.order[where]
+            part = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
+            chosen = plan.order[part]
             pixels = self.images.images[chosen]
             if plan.top is not None and plan.left is not None and plan.mirrored is not None:
-                pixels = crop_flip(pixels, plan.top[where], plan.left[where], plan.mirrored[where])
+                pixels = crop_flip(pixels, plan.top[part], plan.left[part], plan.mirrored[part])
             yield to_unit_range(pixels), self.images.labels[chosen]
 
     def _plan(self, epoch: int) -> _Plan:
-        """Draw a whole epoch on the CPU, whatever the device, so that all devices agree."""
+        """Draw the random numbers of an epoch, on the CPU, so that all devices get the same."""
         generator = torch.Generator().manual_seed(derive_seed(self.seed, self.name, epoch))
         count, device = len(self.images), self.images.device
         order = torch.randperm(count, generator=generator).to(device)
@@ -122,17 +124,17 @@ class Stream:
 
 
 def crop_flip(images: Tensor, top: Tensor, left: Tensor, mirrored: Tensor) -> Tensor:
-    """Pad each image with 4 zeros, cut its 32×32 window at (top, left), mirror where asked.
+    """Pad each image with 4 zeros, crop its 32×32 window at (top, left), and mirror some.
 
     Args:
         images: B×3×32×32 of any type.
-        top, left: int64 B, from 0 to 8; 4 and 4 leave the image where it is.
-        mirrored: bool B.
+        top, left: int64 B, from 0 to 8; 4 and 4 crop the image itself.
+        mirrored: bool B, which images to mirror.
     """
     padded = F.pad(images, (PADDING,) * 4)
     steps = torch.arange(images.shape[-1], device=images.device)
     rows = top[:, None] + steps
     columns = left[:, None] + torch.where(mirrored[:, None], steps.flip(0), steps)
-    each = torch.arange(len(images), device=images.device)[:, None, None, None]
+    image = torch.arange(len(images), device=images.device)[:, None, None, None]
     channels = torch.arange(images.shape[1], device=images.device)[None, :, None, None]
-    return padded[each, channels, rows[:, None, :, None], columns[:, None, None, :]]
+    return padded[image, channels, rows[:, None, :, None], columns[:, None, None, :]]

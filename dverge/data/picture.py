@@ -1,4 +1,4 @@
-"""Any picture a person has, made into what a CIFAR-10 network takes."""
+"""Converts any picture of a user into an image for a CIFAR-10 network."""
 
 from __future__ import annotations
 
@@ -18,20 +18,31 @@ from dverge.errors import ImageError
 SIDE = 32
 LIMIT_MEGAPIXELS = 40
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+BROKEN_FILE_ERRORS = (
+    OSError,
+    SyntaxError,  # of Pillow, for a broken PNG chunk
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    struct.error,
+    zlib.error,
+)
 
 
 def read_picture(file: bytes | Path | BinaryIO) -> Tensor:
     """Read a picture as float32, 1×3×32×32, in [0, 1].
 
-    It is turned upright (EXIF), laid on white where it is transparent, made RGB, cut to its
-    central square and resized with antialiasing. Of an animation the first frame is taken.
+    The picture (of an animation, the first frame) is turned upright (EXIF), put on white where it
+    is transparent, converted to RGB, cropped to its central square and resized with antialiasing.
 
     Args:
         file: the picture's bytes, its path, or an open binary file.
 
     Raises:
-        ImageError: it is no picture in a known format, is broken or cut short, or has more than
-            40 megapixels (which is found out before it is decoded).
+        ImageError: the file is not a picture in a known format, is broken or cut short, or has
+            more than 40 megapixels (which is checked before decoding).
     """
     source = io.BytesIO(file) if isinstance(file, bytes) else file
     try:
@@ -44,7 +55,7 @@ def read_picture(file: bytes | Path | BinaryIO) -> Tensor:
         raise ImageError(f"This file is not a picture. Use one of {', '.join(FORMATS)}.") from error
     except FileNotFoundError as error:
         raise ImageError(f"There is no file {file!s}.") from error
-    except _BROKEN as error:
+    except BROKEN_FILE_ERRORS as error:
         raise ImageError(
             f"This picture is broken or cut short ({error}). Save it again, or use another."
         ) from error
@@ -53,21 +64,8 @@ def read_picture(file: bytes | Path | BinaryIO) -> Tensor:
     return pixels.to(torch.float32).div(255.0).unsqueeze(0).contiguous()
 
 
-_BROKEN = (
-    OSError,
-    SyntaxError,  # Pillow's word for a broken PNG chunk
-    ValueError,
-    EOFError,
-    IndexError,
-    KeyError,
-    TypeError,
-    struct.error,
-    zlib.error,
-)
-
-
 def _check_size(picture: Image.Image) -> None:
-    """Raise ImageError by the size the header gives, before anything is decoded."""
+    """Raise ImageError if the size in the header is too large, before anything is decoded."""
     megapixels = picture.width * picture.height / 1e6
     if megapixels > LIMIT_MEGAPIXELS:
         raise ImageError(_too_large(f"{picture.width}×{picture.height} = {megapixels:.1f}"))
@@ -81,8 +79,8 @@ def _too_large(size: str) -> str:
 
 
 def _on_white(picture: Image.Image) -> Image.Image:
-    """Any mode to RGB, with white behind what is transparent."""
-    if picture.mode.startswith("I"):  # 16 bits of grey; Pillow would clip it at 255
+    """Convert any mode to RGB, with white behind transparent pixels."""
+    if picture.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
         values = np.asarray(picture, dtype=np.float64) / 257
         picture = Image.fromarray(values.clip(0, 255).round().astype(np.uint8))
     if not picture.has_transparency_data:
@@ -93,7 +91,7 @@ def _on_white(picture: Image.Image) -> Image.Image:
 
 
 def _central_square(picture: Image.Image) -> Image.Image:
-    """The largest square in the middle."""
+    """Crop to the largest square in the middle."""
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
     return picture.crop((left, top, left + side, top + side))

@@ -1,8 +1,8 @@
 """The bundled sample: 1,000 test images, the first 100 of each class, in test order.
 
-`sample.webp` is one lossless picture of 25 rows of 40 images; `sample.json` holds their labels,
-their positions in the test file, and the digest they must have. To build both anew from the full
-data: `python -m dverge.data.build_sample`.
+`sample.webp` is one lossless picture of 25 rows of 40 images; `sample.json` has their labels,
+their positions in the test file, and the digest of both. To write both files again from the full
+data: `write_sample(load(Split.TEST))`.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from torch import Tensor
 from dverge.data.images import ImageSet, Split
 from dverge.errors import DataError
 
-SAMPLE_PER_CLASS = 100
-SAMPLE_ROWS, SAMPLE_COLUMNS = 25, 40
+COLUMNS = 40
+SAMPLE_SIZE = 1000
 PICTURE = Path(__file__).with_name("sample.webp")
 FACTS = Path(__file__).with_name("sample.json")
+HOW_TO_RESTORE = "Copy the files of dverge/data again from where you got this program."
 
 
 @lru_cache(maxsize=1)
 def load_sample() -> ImageSet:
-    """The bundled sample, verified. Raises DataError when its files are missing or damaged."""
+    """The bundled sample, verified. Raises DataError if its files are missing or damaged."""
     return read_sample(PICTURE, FACTS)
 
 
@@ -41,23 +42,44 @@ def read_sample(picture: Path, facts: Path) -> ImageSet:
         images = ImageSet(Split.SAMPLE, cut_tiles(tiles), labels, indices)
         intact = images.digest == known["digest"]
     except (OSError, UnidentifiedImageError, ValueError, KeyError, TypeError, DataError) as error:
-        raise DataError(f"The bundled sample cannot be read ({error}). {_MEND}") from error
+        raise DataError(f"The bundled sample cannot be read ({error}). {HOW_TO_RESTORE}") from error
     if not intact:
-        raise DataError(f"The bundled sample {picture} is damaged: its SHA-256 differs. {_MEND}")
+        raise DataError(
+            f"The bundled sample {picture} is damaged: its SHA-256 differs. {HOW_TO_RESTORE}"
+        )
     return images
 
 
-_MEND = "Restore the files of dverge/data from where you got this program."
+def write_sample(
+    test: ImageSet, picture: Path = PICTURE, facts: Path = FACTS, *, effort: int = 6
+) -> None:
+    """Write the two files of the sample of a test set; more effort (0–6) makes them smaller.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    chosen = test.balanced(SAMPLE_SIZE)
+    known = {
+        "digest": chosen.digest,
+        "indices": chosen.indices.tolist(),
+        "labels": chosen.labels.tolist(),
+    }
+    temporary = picture.with_name(f".{picture.name}")
+    Image.fromarray(lay_tiles(chosen.images, COLUMNS)).save(
+        temporary, "WEBP", lossless=True, quality=100, method=effort, exact=True
+    )
+    temporary.replace(picture)
+    facts.write_text(json.dumps(known, separators=(",", ":")) + "\n", encoding="utf-8")
 
 
 def cut_tiles(tiles: np.ndarray) -> Tensor:
-    """A picture of rows of 32×32 tiles, H×W×3 uint8, to its images, uint8 N×3×32×32."""
+    """Cut a picture of rows of 32×32 tiles, H×W×3 uint8, into images, uint8 N×3×32×32."""
     height, width = tiles.shape[0] // 32, tiles.shape[1] // 32
     cut = torch.from_numpy(tiles).reshape(height, 32, width, 32, 3)
     return cut.permute(0, 2, 4, 1, 3).reshape(height * width, 3, 32, 32).contiguous()
 
 
 def lay_tiles(images: Tensor, columns: int) -> np.ndarray:
-    """The reverse of cut_tiles, for a whole number of rows of `columns` images."""
+    """The inverse of cut_tiles, for a whole number of rows of `columns` images."""
     laid = images.reshape(-1, columns, 3, 32, 32).permute(0, 3, 1, 4, 2)
     return laid.reshape(-1, 32 * columns, 3).contiguous().numpy()

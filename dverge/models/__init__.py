@@ -1,8 +1,8 @@
-"""Networks: the report's Conv, and ensembles of them."""
+"""Networks: the report's Conv, ensembles of them, and fast forms of both."""
 
-from dverge.models.conv import CLASS_COUNT, IMAGE_SHAPE, LAYERS, Conv
-from dverge.models.ensemble import Ensemble, mix, seeded_conv
-from dverge.models.kernels.compiled import CompiledConv, compiled
+from dverge.models.conv import CLASS_COUNT, IMAGE_SHAPE, LAYERS, Conv, seeded_conv
+from dverge.models.ensemble import Ensemble, mix
+from dverge.models.kernels import CompiledConv, compiled
 from dverge.models.stacked import StackedConv, bind_parameters, flat_parameters
 
 __all__ = [

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -43,7 +46,7 @@ class Conv(nn.Module):
         x = self.conv1(images)
         if layer == 1:
             return x
-        # max(ReLU(x)) = ReLU(max(x)): pooling first leaves a quarter of the ReLU to do.
+        # ReLU and max pooling commute; pooling first leaves ReLU a quarter of the numbers.
         x = self.conv2(F.relu(F.max_pool2d(x, 2)))
         if layer == 2:
             return x
@@ -58,3 +61,22 @@ class Conv(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits N×10 of images N×3×32×32 in [0, 1]."""
         return self.features(images, LAYERS)
+
+
+def seeded_conv(seed: int) -> Conv:
+    """A newly initialised Conv whose weights depend on the seed alone.
+
+    Torch's layers draw their weights from the global generator, which other threads also draw
+    from. So the layers are made without values here, and then initialised as torch does it
+    (uniform within ±1/√fan-in), but from a generator of their own.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.device("meta"):
+        network = Conv()
+    network.to_empty(device="cpu")
+    for layer in network.children():
+        weight, bias = layer.get_parameter("weight"), layer.get_parameter("bias")
+        nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator)
+        bound = 1 / math.sqrt(weight[0].numel())
+        nn.init.uniform_(bias, -bound, bound, generator=generator)
+    return network

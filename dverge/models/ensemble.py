@@ -1,4 +1,4 @@
-"""Members and their mixture."""
+"""An ensemble: its members and their mixture."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from dverge.errors import require
-from dverge.models.conv import Conv
 
 
 class Ensemble(nn.Module):
@@ -40,22 +39,3 @@ class Ensemble(nn.Module):
 def mix(member_log_probs: Tensor) -> Tensor:
     """Mixture log-probabilities N×10 of member log-probabilities M×N×10."""
     return member_log_probs.logsumexp(0) - math.log(len(member_log_probs))
-
-
-def seeded_conv(seed: int) -> Conv:
-    """A freshly initialised Conv whose weights depend on the seed alone.
-
-    Torch's layers draw from the global generator, which other threads draw from too. So the
-    layers are made without values, and torch's own initialisation (uniform within ±1/√fan-in) is
-    drawn here, from a generator of our own.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    with torch.device("meta"):
-        network = Conv()
-    network.to_empty(device="cpu")
-    for layer in network.children():
-        weight, bias = layer.get_parameter("weight"), layer.get_parameter("bias")
-        nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator)
-        bound = 1 / math.sqrt(weight[0].numel())
-        nn.init.uniform_(bias, -bound, bound, generator=generator)
-    return network

@@ -1,6 +1,7 @@
-"""Many Conv members run as one network: one kernel a layer instead of one a member.
+"""All Conv members of an ensemble as one network, for a GPU.
 
-A GPU is bound by launches at this network's size, so fewer and larger kernels win there.
+A network of this size keeps a GPU waiting for kernel launches: one launch for all members of a
+layer takes less time than one for each member.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def flat_parameters(members: Sequence[Conv]) -> Tensor:
 
 
 def bind_parameters(members: Sequence[Conv], flat: Tensor) -> None:
-    """Make the members' parameters views of the rows of M×62,006, so that they follow it."""
+    """Make the members' parameters views of the rows of `flat`, M×62,006: both change together."""
     for member, row in zip(members, flat, strict=True):
         parameters = list(member.parameters())
         parts = row.split([parameter.numel() for parameter in parameters])
@@ -34,7 +35,7 @@ class StackedConv:
     """M Conv members as grouped convolutions and batched products.
 
     Args:
-        flat: M×62,006 parameters; `parameters` are views of it that gradients can be taken of.
+        flat: M×62,006 parameters; the attribute `parameters` has views of it, for gradients.
     """
 
     def __init__(self, flat: Tensor) -> None:
@@ -50,7 +51,7 @@ class StackedConv:
     def features(self, images: Tensor, layer: int) -> Tensor:
         """Features of a layer before its ReLU, M×N×…, of images M×N×3×32×32 in [0, 1].
 
-        Each member sees a batch of its own.
+        Each member has its own batch of N images.
 
         Raises:
             ConfigError: layer is not 1–5.
@@ -70,7 +71,7 @@ class StackedConv:
         return x
 
     def _convolution(self, x: Tensor, i: int) -> Tensor:
-        """M×N×C×H×W to M×N×C'×H'×W', as groups of one convolution."""
+        """The i-th convolution of M×N×C×H×W, to M×N×C'×H'×W': each member is one group."""
         weight, bias = self.parameters[2 * i], self.parameters[2 * i + 1]
         grouped = x.transpose(0, 1).flatten(1, 2)
         out = F.conv2d(grouped, weight.flatten(0, 1), bias.flatten(), groups=self.count)

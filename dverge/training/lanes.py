@@ -14,11 +14,8 @@ import torch
 from torch import Tensor
 
 from dverge.attacks import AttackConfig
-from dverge.models import Conv
-from dverge.models.kernels import passes as kernels
-from dverge.models.kernels.passes import UNKNOWN
-from dverge.models.kernels.simd import LANES
-from dverge.models.kernels.workers import Crew, from_lanes, to_lanes
+from dverge.models import Conv, kernels
+from dverge.models.kernels import LANES, UNKNOWN, WorkerPool, from_lanes, to_lanes
 from dverge.training.engine import Engine, Term
 
 
@@ -37,7 +34,7 @@ class Lanes(Engine):
         threads: int | None = None,
     ) -> None:
         super().__init__(members, momentum, weight_decay)
-        self._crew = Crew(threads)
+        self._pool = WorkerPool(threads)
         self._gradients = torch.zeros(0)
 
     def encode(self, images: Tensor) -> Tensor:
@@ -59,12 +56,12 @@ class Lanes(Engine):
                 sources[block],
                 targets[block],
                 images[m, block],
-                self._crew.workspace(self.weights.dtype),
+                self._pool.workspace(self.weights.dtype),
                 layer,
                 *_numbers(config),
             )
 
-        self._crew.each(task, np.ndindex(*images.shape[:2]))
+        self._pool.map(task, np.ndindex(*images.shape[:2]))
         return result
 
     def attack(
@@ -80,11 +77,11 @@ class Lanes(Engine):
                 origins[s, block],
                 known[s, block],
                 examples[s, block],
-                self._crew.workspace(self.weights.dtype),
+                self._pool.workspace(self.weights.dtype),
                 *_numbers(config),
             )
 
-        self._crew.each(task, np.ndindex(*examples.shape[:2]))
+        self._pool.map(task, np.ndindex(*examples.shape[:2]))
         return result
 
     def step(self, terms: Sequence[Term], learning_rate: float | Tensor) -> Tensor:
@@ -106,12 +103,12 @@ class Lanes(Engine):
             term, count = terms[t], terms[t].labels.shape[1]
             cap = np.inf if term.cap is None else term.cap
             scale, block_labels = term.weight / count, labels[t][s, block]
-            own = self._crew.workspace(self.weights.dtype)
+            own = self._pool.workspace(self.weights.dtype)
             image, out = images[t][s, block], gradients[i]
             part = shares[t][s, block, m]
             return kernels.learn(w[m], image, block_labels, scale, cap, part, own, out) / count
 
-        losses = self._crew.each(learn, ((i,) for i in range(len(work))))
+        losses = self._pool.map(learn, ((i,) for i in range(len(work))))
         of_member = np.searchsorted([m for _, m, _, _ in work], range(self.count + 1))
 
         def descend(m: int) -> None:
@@ -119,7 +116,7 @@ class Lanes(Engine):
             rate = float(learning_rate)
             kernels.descend(w[m], velocity[m], rows, rate, self.momentum, self.weight_decay)
 
-        self._crew.each(descend, ((m,) for m in range(self.count)))
+        self._pool.map(descend, ((m,) for m in range(self.count)))
         sums = np.zeros((len(terms), self.count))
         for (t, m, _, _), loss in zip(work, losses, strict=True):
             sums[t, m] += loss
@@ -142,7 +139,7 @@ class Lanes(Engine):
         shares = [np.ones((*known.shape[:2], self.count, LANES), kind) for known in labels]
 
         def share(t: int, s: int, block: int) -> float:
-            own = self._crew.workspace(self.weights.dtype)
+            own = self._pool.workspace(self.weights.dtype)
             at = (s, block)
             return kernels.shares(
                 self.weights.numpy(), images[t][at], labels[t][at], own, shares[t][at]
@@ -151,7 +148,7 @@ class Lanes(Engine):
         losses = {}
         for t, term in enumerate(terms):
             if term.joint:
-                found = self._crew.each(share, ((t, *at) for at in np.ndindex(labels[t].shape[:2])))
+                found = self._pool.map(share, ((t, *at) for at in np.ndindex(labels[t].shape[:2])))
                 losses[t] = sum(found) / term.labels.shape[1]
         return shares, losses
 

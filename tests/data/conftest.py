@@ -1,4 +1,4 @@
-"""A data set small enough to make, store and verify in milliseconds, and what it must be."""
+"""A data set small enough to make, store and verify in milliseconds, with its digests."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from dverge.data.download import Progress
 from dverge.data.sources import Source
-from dverge.data.store import Arrays, Digests, Progress
+from dverge.data.store import Arrays, Digests
 
 
-def make_arrays(seed: int = 0) -> Arrays:
+def make_arrays() -> Arrays:
     """1,030 training images (so that 6 are left beside the validation set) and 20 test images."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
 
     def draw(high: int, *shape: int) -> torch.Tensor:
         return torch.randint(high, shape, dtype=torch.uint8, generator=generator)
@@ -25,9 +26,9 @@ def make_arrays(seed: int = 0) -> Arrays:
 
 
 def digests_of(arrays: Arrays) -> Digests:
-    """The digests, computed apart from the library."""
-    each = (arrays.train_images, arrays.train_labels, arrays.test_images, arrays.test_labels)
-    return Digests(*(hashlib.sha256(values.numpy().tobytes()).hexdigest() for values in each))
+    """The digests, computed without the library."""
+    tensors = (arrays.train_images, arrays.train_labels, arrays.test_images, arrays.test_labels)
+    return Digests(*(hashlib.sha256(tensor.numpy().tobytes()).hexdigest() for tensor in tensors))
 
 
 @pytest.fixture(scope="session")
@@ -52,10 +53,10 @@ def good(arrays: Arrays) -> Source:
 
 
 @pytest.fixture
-def failing() -> Callable[[str, Exception], Source]:
-    """Makes a source of some name that fails with some error."""
+def failing() -> Callable[[str, BaseException], Source]:
+    """Makes a source that writes half a file and fails with an error."""
 
-    def make(name: str, error: Exception) -> Source:
+    def make(name: str, error: BaseException) -> Source:
         def fetch(workspace: Path, report: Progress) -> Arrays:
             (workspace / "half").write_bytes(b"half a file")
             raise error

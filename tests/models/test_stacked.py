@@ -1,4 +1,4 @@
-"""The stacked network against its members one by one, and the members as views of one tensor."""
+"""The stacked network against its members, and the members as views of one tensor."""
 
 from __future__ import annotations
 
@@ -7,14 +7,7 @@ import torch
 from torch import Tensor
 
 from dverge.errors import ConfigError
-from dverge.models import (
-    LAYERS,
-    Conv,
-    StackedConv,
-    bind_parameters,
-    flat_parameters,
-    seeded_conv,
-)
+from dverge.models import LAYERS, Conv, StackedConv, bind_parameters, flat_parameters, seeded_conv
 
 PARAMETERS = 62_006
 
@@ -30,43 +23,30 @@ def batches(images: Tensor) -> Tensor:
     return images.double()[:6].unflatten(0, (3, 2))
 
 
-def stacked(members: list[Conv]) -> StackedConv:
-    return StackedConv(flat_parameters(members))
-
-
 @pytest.mark.parametrize("layer", range(1, LAYERS + 1))
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_features_are_the_members(
+def test_features_and_gradients_are_the_members(
     members: list[Conv], batches: Tensor, count: int, layer: int
 ) -> None:
-    found = stacked(members[:count]).features(batches[:count], layer)
-    due = [
-        member.features(batch, layer)
-        for member, batch in zip(members[:count], batches[:count], strict=True)
-    ]
-    torch.testing.assert_close(found, torch.stack(due))
-
-
-@pytest.mark.parametrize("layer", range(1, LAYERS + 1))
-def test_gradients_are_the_members(members: list[Conv], batches: Tensor, layer: int) -> None:
-    network, x = stacked(members), batches.clone().requires_grad_()
+    members, x = members[:count], batches[:count].clone().requires_grad_()
+    network = StackedConv(flat_parameters(members))
+    features = network.features(x, layer)
     used = network.parameters[: 2 * layer]
-    loss = network.features(x, layer).square().sum()
-    input_gradient, *gradients = torch.autograd.grad(loss, [x, *used])
+    gradients = torch.autograd.grad(features.square().sum(), [x, *used])
     for i, member in enumerate(members):
         alone = batches[i].clone().requires_grad_()
-        parameters = list(member.parameters())[: 2 * layer]
-        own = member.features(alone, layer).square().sum()
-        due_input, *due = torch.autograd.grad(own, [alone, *parameters])
-        torch.testing.assert_close(input_gradient[i], due_input)
-        for found, expected in zip(gradients, due, strict=True):
-            torch.testing.assert_close(found[i], expected)
+        expected = member.features(alone, layer)
+        torch.testing.assert_close(features[i], expected)
+        own = [alone, *list(member.parameters())[: 2 * layer]]
+        each_expected = torch.autograd.grad(expected.square().sum(), own)
+        for gradient, each in zip(gradients, each_expected, strict=True):
+            torch.testing.assert_close(gradient[i], each)
 
 
 @pytest.mark.parametrize("layer", [0, 6, 2.0, None])
 def test_other_layers_are_refused(members: list[Conv], batches: Tensor, layer: int) -> None:
     with pytest.raises(ConfigError, match=r"layer is .*; it must be a whole number from 1 to 5"):
-        stacked(members).features(batches, layer)
+        StackedConv(flat_parameters(members)).features(batches, layer)
 
 
 def test_flat_parameters_are_a_copy_in_the_members_order(members: list[Conv]) -> None:
@@ -74,8 +54,7 @@ def test_flat_parameters_are_a_copy_in_the_members_order(members: list[Conv]) ->
     assert flat.shape == (3, PARAMETERS)
     assert not flat.requires_grad
     for member, row in zip(members, flat, strict=True):
-        due = torch.nn.utils.parameters_to_vector(member.parameters())
-        assert row.equal(due)
+        assert row.equal(torch.nn.utils.parameters_to_vector(member.parameters()))
     flat.zero_()
     assert all(bool(parameter.any()) for member in members for parameter in member.parameters())
 

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from dverge.attacks import AttackConfig, Norm
 from dverge.data import ImageSet, Stream
-from dverge.models import LAYERS, Conv, seeded_conv
-from dverge.models.kernels import passes as kernels
+from dverge.models import LAYERS, Conv, kernels, seeded_conv
 from dverge.training import (
     AdvtConfig,
     Attacked,
@@ -94,7 +93,7 @@ def by_lanes(members: list[Conv], sources: Tensor, targets: Tensor, layer: int) 
     """
     engine = Lanes(members, 0, 0)
     blocks = [engine.encode(images.unsqueeze(0))[0].numpy() for images in (sources, targets)]
-    s = kernels.workspace(lambda length: torch.zeros(length, dtype=sources.dtype).numpy())
+    s = kernels.workspace(sources.dtype)
     found = torch.zeros(len(members), *blocks[0].shape, dtype=sources.dtype)
     for w, of_member in zip(engine.weights.numpy(), found, strict=True):
         for source, target, gradient in zip(*blocks, of_member, strict=True):

@@ -1,8 +1,8 @@
 """Vector operations for Numba functions: a vector holds one number of each of LANES images.
 
-Plain loops leave it to the compiler whether they are run in vector registers; these do not. The
-arrays are flat, in C order, and an index counts numbers, not vectors. The processor needs no
-particular vector width: LLVM splits vectors that are too long for it.
+The compiler may or may not run a plain loop in vector registers; these operations always do.
+Arrays are flat, in C order, and an index counts numbers, not vectors. They run on processors of
+any vector width, because LLVM splits vectors that are too long.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ def store(_typing: Any, array: Any, index: Any, vector: Any) -> Any:
 
 
 @intrinsic
-def nothing(_typing: Any, array: Any) -> Any:
-    """A vector of zeros, of an array's type."""
+def zeros(_typing: Any, array: Any) -> Any:
+    """A vector of zeros, of the array's type."""
 
-    def generate(_context: Any, builder: Any, signature: Any, _values: Any) -> Any:
-        return _zero(_context.get_value_type(signature.return_type))
+    def generate(context: Any, _builder: Any, signature: Any, _values: Any) -> Any:
+        return _zero(context.get_value_type(signature.return_type))
 
     return Vector(array.dtype)(array), generate
 
@@ -88,7 +88,7 @@ def subtract(_typing: Any, u: Any, v: Any) -> Any:
 
 
 @intrinsic
-def larger(_typing: Any, u: Any, v: Any) -> Any:
+def maximum(_typing: Any, u: Any, v: Any) -> Any:
     """The larger of u and v, lane by lane."""
 
     def generate(_context: Any, builder: Any, _signature: Any, values: Any) -> Any:
@@ -122,7 +122,7 @@ def where_positive(_typing: Any, u: Any, then: Any) -> Any:
 
 @intrinsic
 def lane_sum(_typing: Any, u: Any) -> Any:
-    """The sum over the lanes, a number."""
+    """The sum of a vector's numbers."""
 
     def generate(_context: Any, builder: Any, _signature: Any, values: Any) -> Any:
         return _sum_of_lanes(builder, values[0])
@@ -145,7 +145,7 @@ def multiply_add(
     out[o0 + r·o_row + c·o_column, as a vector] = bias[b0 + c·b_column] + Σ_{first ≤ t < last}
         x[x0 + x_taps[t] + r·x_row, as a vector] · w[w0 + w_taps[t] + c·w_column]
 
-    Convolutions, linear layers and the gradients of both in their inputs have this form.
+    This is the form of convolutions and linear layers, and of their gradients in their inputs.
     """
     arguments = (rows, columns, x, types.intp, types.intp, x_taps, w, types.intp, types.intp,
                  w_taps, types.intp, types.intp, bias, types.intp, types.intp, out, types.intp,
@@ -161,21 +161,21 @@ def multiply_add(
         vector = ir.VectorType(context.get_value_type(signature.args[2].dtype), LANES)
 
         def start(_r: int, c: int) -> Any:
-            return _broadcast(builder, vector, _number(builder, b, b0, b_column, c))
+            return _broadcast(builder, vector, builder.load(_at(builder, b, b0, b_column, c)))
 
         def factor(tap: Any, c: int) -> Any:
-            at = builder.add(w0, _tap(builder, wt, tap))
-            return _broadcast(builder, vector, _number(builder, w, at, w_column, c))
+            first_column = builder.add(w0, _tap(builder, wt, tap))
+            number = builder.load(_at(builder, w, first_column, w_column, c))
+            return _broadcast(builder, vector, number)
 
         def row(tap: Any, r: int) -> Any:
-            at = builder.add(x0, _tap(builder, xt, tap))
-            return _vector(builder, vector, x, at, x_row, r)
+            first_row = builder.add(x0, _tap(builder, xt, tap))
+            return _vector(builder, vector, _at(builder, x, first_row, x_row, r))
 
         def finish(r: int, c: int, total: Any) -> None:
-            at = builder.add(o0, builder.mul(o_row, INDEX(r)))
-            at = builder.add(at, builder.mul(o_column, INDEX(c)))
-            pointer = builder.bitcast(builder.gep(o, [at]), vector.as_pointer())
-            builder.store(total, pointer, align=4)
+            row_start = builder.add(o0, builder.mul(o_row, INDEX(r)))
+            pointer = _at(builder, o, row_start, o_column, c)
+            builder.store(total, builder.bitcast(pointer, vector.as_pointer()), align=4)
 
         _tile(builder, shape, vector, (first, last), start, row, factor, finish)
         return context.get_dummy_value()
@@ -197,7 +197,7 @@ def lane_products(
     out[o0 + r·o_row + c·o_column] = Σ_{t < last, lanes}
         x[x0 + x_taps[t] + r·x_row, as a vector] · y[y0 + y_taps[t] + c·y_column, as a vector]
 
-    The gradient of a convolution in its weights has this form; taps are its output's positions.
+    This is the form of a convolution's gradient in its weights; taps are the output's positions.
     """
     arguments = (rows, columns, x, types.intp, types.intp, x_taps, y, types.intp, types.intp,
                  y_taps, types.intp, out, types.intp, types.intp, types.intp)  # fmt: skip
@@ -211,17 +211,16 @@ def lane_products(
         vector = ir.VectorType(context.get_value_type(signature.args[2].dtype), LANES)
 
         def row(tap: Any, r: int) -> Any:
-            at = builder.add(x0, _tap(builder, xt, tap))
-            return _vector(builder, vector, x, at, x_row, r)
+            first_row = builder.add(x0, _tap(builder, xt, tap))
+            return _vector(builder, vector, _at(builder, x, first_row, x_row, r))
 
         def factor(tap: Any, c: int) -> Any:
-            at = builder.add(y0, _tap(builder, yt, tap))
-            return _vector(builder, vector, y, at, y_column, c)
+            first_column = builder.add(y0, _tap(builder, yt, tap))
+            return _vector(builder, vector, _at(builder, y, first_column, y_column, c))
 
         def finish(r: int, c: int, total: Any) -> None:
-            at = builder.add(o0, builder.mul(o_row, INDEX(r)))
-            at = builder.add(at, builder.mul(o_column, INDEX(c)))
-            builder.store(_sum_of_lanes(builder, total), builder.gep(o, [at]))
+            row_start = builder.add(o0, builder.mul(o_row, INDEX(r)))
+            builder.store(_sum_of_lanes(builder, total), _at(builder, o, row_start, o_column, c))
 
         def start(_r: int, _c: int) -> Any:
             return _zero(vector)
@@ -249,11 +248,11 @@ def _tile(
         for c in range(columns):
             builder.store(start(r, c), cells[r][c])
     with cgutils.for_range_slice(builder, *taps, INDEX(1), INDEX) as (tap, _):
-        lines = [row(tap, r) for r in range(rows)]
+        vectors = [row(tap, r) for r in range(rows)]
         for c in range(columns):
-            each = factor(tap, c)
+            column = factor(tap, c)
             for r in range(rows):
-                product = builder.fmul(lines[r], each, flags=FUSED)
+                product = builder.fmul(vectors[r], column, flags=FUSED)
                 cell = cells[r][c]
                 builder.store(builder.fadd(builder.load(cell), product, flags=FUSED), cell)
     for r in range(rows):
@@ -262,25 +261,29 @@ def _tile(
 
 
 def _data(context: Any, builder: Any, kind: Any, array: Any) -> Any:
+    """The pointer to an array's first number."""
     return context.make_array(kind)(context, builder, array).data
 
 
 def _pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
+    """The pointer to the vector at array[index]."""
     vector = ir.VectorType(context.get_value_type(kind.dtype), LANES)
-    at = builder.gep(_data(context, builder, kind, array), [index])
-    return builder.bitcast(at, vector.as_pointer())
+    number = builder.gep(_data(context, builder, kind, array), [index])
+    return builder.bitcast(number, vector.as_pointer())
 
 
 def _tap(builder: Any, taps: Any, tap: Any) -> Any:
+    """taps[tap], as an index."""
     return builder.sext(builder.load(builder.gep(taps, [tap])), INDEX)
 
 
-def _number(builder: Any, data: Any, at: Any, step: Any, i: int) -> Any:
-    return builder.load(builder.gep(data, [builder.add(at, builder.mul(step, INDEX(i)))]))
+def _at(builder: Any, data: Any, start: Any, step: Any, i: int) -> Any:
+    """The pointer to data[start + i·step]."""
+    return builder.gep(data, [builder.add(start, builder.mul(step, INDEX(i)))])
 
 
-def _vector(builder: Any, vector: ir.VectorType, data: Any, at: Any, step: Any, i: int) -> Any:
-    pointer = builder.gep(data, [builder.add(at, builder.mul(step, INDEX(i)))])
+def _vector(builder: Any, vector: ir.VectorType, pointer: Any) -> Any:
+    """The vector that begins at a number's pointer."""
     return builder.load(builder.bitcast(pointer, vector.as_pointer()), align=4)
 
 
@@ -289,11 +292,13 @@ def _zero(vector: ir.VectorType) -> Any:
 
 
 def _shuffled(builder: Any, vector: Any, lanes: list[int]) -> Any:
+    """The vector of the numbers in these lanes."""
     mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), lanes)
     return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), mask)
 
 
 def _broadcast(builder: Any, vector: ir.VectorType, number: Any) -> Any:
+    """The vector of one number in all lanes."""
     first = ir.Constant(ir.IntType(32), 0)
     one = builder.insert_element(ir.Constant(vector, ir.Undefined), number, first)
     return _shuffled(builder, one, [0] * LANES)

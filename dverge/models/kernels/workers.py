@@ -1,23 +1,20 @@
-"""Threads that share out calls of the compiled kernels, and the kernels' layout of images."""
+"""Threads that share the calls of the compiled kernels."""
 
 from __future__ import annotations
 
 import contextlib
-import math
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from dverge.models.kernels.passes import Array, Workspace, workspace
-from dverge.models.kernels.simd import LANES
+from dverge.models.kernels.layout import Workspace, workspace
 
 
-class Crew:
-    """The thread that asks and some others, each with a workspace of its own.
+class WorkerPool:
+    """The calling thread and some helpers, each with a workspace of its own.
 
     Args:
         threads: how many work at once; as many as PyTorch uses if None.
@@ -25,59 +22,32 @@ class Crew:
 
     def __init__(self, threads: int | None = None) -> None:
         self._threads = threads or torch.get_num_threads()
-        self._others = ThreadPoolExecutor(max(1, self._threads - 1), "lanes")
-        self._own = threading.local()
+        self._helpers = ThreadPoolExecutor(max(1, self._threads - 1), "lanes")
+        self._local = threading.local()
 
-    def each(self, task: Callable[..., Any], arguments: Iterable[tuple[int, ...]]) -> list[Any]:
-        """The results of a task for each of its arguments, in order."""
+    def map(self, task: Callable[..., Any], arguments: Iterable[tuple[int, ...]]) -> list[Any]:
+        """Call the task with each tuple of arguments; the results, in the order of the tuples."""
         work = list(arguments)
         results: list[Any] = [None] * len(work)
-        numbers = iter(range(len(work)))  # shared: whoever is free takes the next
+        remaining = iter(range(len(work)))  # shared: a thread that is free takes the next
 
         def take() -> None:
-            for i in numbers:
+            for i in remaining:
                 results[i] = task(*work[i])
 
-        others: list[Future[None]] = []
-        with contextlib.suppress(RuntimeError):  # Python ends and takes no new work: go on alone
+        helpers: list[Future[None]] = []
+        # A RuntimeError means that Python is ending and starts no more work: go on alone.
+        with contextlib.suppress(RuntimeError):
             for _ in range(min(self._threads, len(work)) - 1):
-                others.append(self._others.submit(take))
+                helpers.append(self._helpers.submit(take))
         take()
-        for other in others:
-            other.result()
+        for helper in helpers:
+            helper.result()
         return results
 
     def workspace(self, dtype: torch.dtype) -> Workspace:
-        """The one of the thread that asks."""
-        spaces = self._own.__dict__.setdefault("spaces", {})
-        if dtype not in spaces:
-            spaces[dtype] = workspace(lambda length: _zeros(length, dtype))
-        return spaces[dtype]
-
-
-def _zeros(length: int, dtype: torch.dtype) -> Array:
-    """Zeros in torch's memory, which is aligned to vectors as NumPy's is not.
-
-    They are written by NumPy: torch would start a team of OpenMP threads for this thread, and a
-    process with more of those than cores makes all its teams slower.
-    """
-    array = torch.empty(length, dtype=dtype).numpy()
-    array.fill(0)
-    return array
-
-
-def to_lanes(values: Tensor) -> Tensor:
-    """N×… numbers as B×(F·LANES): blocks of LANES images, of which the last ones may be zero."""
-    count, blocks = len(values), -(-len(values) // LANES)
-    flat = values.reshape(count, math.prod(values.shape[1:]))
-    if count < blocks * LANES:
-        flat = torch.cat([flat, flat.new_zeros(blocks * LANES - count, flat.shape[1])])
-    width = flat.shape[1]
-    return flat.view(blocks, LANES, width).transpose(1, 2).reshape(blocks, width * LANES)
-
-
-def from_lanes(blocks: Tensor, count: int) -> Tensor:
-    """The inverse of to_lanes for `count` images, as count×F."""
-    width = blocks.shape[1] // LANES
-    split = blocks.view(len(blocks), width, LANES).transpose(1, 2)
-    return split.reshape(len(blocks) * LANES, width)[:count]
+        """The calling thread's workspace for arrays of a type."""
+        workspaces = self._local.__dict__.setdefault("workspaces", {})
+        if dtype not in workspaces:
+            workspaces[dtype] = workspace(dtype)
+        return workspaces[dtype]
