@@ -15,6 +15,7 @@ import torch
 from tqdm import tqdm
 
 from dverge import checkpoints
+from dverge.benchmark import BenchRow, Comparison, bench, bench_attack
 from dverge.charts.reproduction import ablation_frame
 from dverge.charts.tables import to_markdown
 from dverge.commands import data as data_cli
@@ -22,7 +23,6 @@ from dverge.commands import evaluate as evaluation_cli
 from dverge.commands import reproduce
 from dverge.devices import resolve_device
 from dverge.errors import DvergeError, RunError
-from dverge.evaluation.bench import bench_attack
 from dverge.exploration.tour import choose_tour, write_tour
 from dverge.reproduction.ablation import ablate, read_ablation
 from dverge.runs import (
@@ -37,14 +37,11 @@ from dverge.runs import (
     runs_folder,
 )
 from dverge.stored import write_json
-from dverge.timing import Comparison
 from dverge.training import (
     CONFIGS,
     PRESETS,
-    BenchRow,
     Method,
     TrainingConfig,
-    bench,
     with_fixed_start,
 )
 from dverge.weights import export_weights, import_weights

@@ -10,9 +10,9 @@ from torch import Tensor
 from dverge.data import ImageSet
 from dverge.models import flat_parameters
 from dverge.training import EpochMetrics, Method, Training
+from dverge.training.cpu_engine import CpuEngine
 from dverge.training.engine import Engine
-from dverge.training.lanes import Lanes
-from dverge.training.stacked import Stacked
+from dverge.training.gpu_engine import GpuEngine
 from tests.training.small import MakeTraining, assert_same, final_weights, untimed
 
 
@@ -25,7 +25,7 @@ def end_of_each_epoch(training: Training) -> list[Tensor]:
     ]
 
 
-@pytest.mark.parametrize("engine", [Lanes, Stacked])
+@pytest.mark.parametrize("engine", [CpuEngine, GpuEngine])
 @pytest.mark.parametrize("method", [Method.VANILLA, Method.DVERGE])
 def test_the_mean_of_the_last_epochs(
     engine: type[Engine],

@@ -25,13 +25,13 @@ from dverge.training import (
     TrainingConfig,
     VanillaConfig,
 )
-from dverge.training.engine import Engine, Given
-from dverge.training.lanes import Lanes
-from dverge.training.objective import noises, objective, streams, weights
+from dverge.training.cpu_engine import CpuEngine
+from dverge.training.engine import BatchInputs, Engine
+from dverge.training.gpu_engine import GpuEngine
+from dverge.training.objective import make_terms, noise_sets, stream_names, term_weights
 from dverge.training.plain import PlainLoop, descend, feature_distance
-from dverge.training.stacked import Stacked
 
-ENGINES = [Lanes, Stacked]
+ENGINES = [CpuEngine, GpuEngine]
 DTYPES = [(torch.float32, 2e-5), (torch.float64, 1e-12)]
 COMMON: dict[str, Any] = {
     "batch_size": 18,  # no multiple of the lanes
@@ -92,7 +92,7 @@ def by_lanes(members: list[Conv], sources: Tensor, targets: Tensor, layer: int) 
 
     After one step with momentum, the velocity is the gradient at L1 length one.
     """
-    engine = Lanes(members, 0, 0)
+    engine = CpuEngine(members, 0, 0)
     blocks = [engine.encode(images.unsqueeze(0))[0].numpy() for images in (sources, targets)]
     s = kernels.workspace(lambda length: torch.zeros(length, dtype=sources.dtype).numpy())
     found = torch.zeros(len(members), *blocks[0].shape, dtype=sources.dtype)
@@ -105,7 +105,7 @@ def by_lanes(members: list[Conv], sources: Tensor, targets: Tensor, layer: int) 
 
 def by_stacked(members: list[Conv], sources: Tensor, targets: Tensor, layer: int) -> Tensor:
     """The same, by the stacked network."""
-    network = Stacked(members, 0, 0).network
+    network = GpuEngine(members, 0, 0).network
     goal = network.features(targets.expand(len(members), *targets.shape), layer)
     z = sources.expand(len(members), *sources.shape).clone().requires_grad_()
     distance = (network.features(z, layer) - goal).square().sum()
@@ -166,16 +166,18 @@ def test_weights_after_iterations(engine: type[Engine], name: str, train_images:
     fast_members, plain_members = members_of(config.members), members_of(config.members)
     fast = engine(fast_members, config.momentum, config.weight_decay)
     plain = PlainLoop(plain_members, config)
-    weighting = torch.tensor(list(weights(config).values())).double()
+    weighting = torch.tensor(list(term_weights(config).values())).double()
     number = 0
     for epoch in range(2):
-        each = [Stream(images, config.batch_size, 0, name).epoch(epoch) for name in streams(config)]
+        each = [
+            Stream(images, config.batch_size, 0, name).epoch(epoch) for name in stream_names(config)
+        ]
         for batches in zip(*each, strict=True):
             batches = tuple((x.double(), y) for x, y in batches)
             layer, number = number % LAYERS + 1, number + 1
             given = given_of(fast, config, batches, number)
             found = fast.iterate(
-                objective(config),
+                partial(make_terms, config),
                 given,
                 layer,
                 config.learning_rate,
@@ -191,14 +193,16 @@ def test_weights_after_iterations(engine: type[Engine], name: str, train_images:
 
 def given_of(
     engine: Engine, config: TrainingConfig, batches: tuple[tuple[Tensor, Tensor], ...], seed: int
-) -> Given:
+) -> BatchInputs:
     images = engine.encode(torch.stack([x for x, _ in batches]))
-    drawn = [engine.noise(sets, images, seed, i) for i, sets in enumerate(noises(config))]
-    return Given(images, torch.stack([y for _, y in batches]), *drawn)
+    drawn = [
+        engine.noise(sets, images, seed, i) for i, sets in enumerate(noise_sets(config).values())
+    ]
+    return BatchInputs(images, torch.stack([y for _, y in batches]), *drawn)
 
 
 def starts_of(
-    engine: Engine, config: TrainingConfig, given: Given, count: int
+    engine: Engine, config: TrainingConfig, given: BatchInputs, count: int
 ) -> Callable[[str, int, Tensor], Tensor]:
     """The random starts of an iteration, for the plain loop."""
 
@@ -226,11 +230,11 @@ def test_any_number_of_threads_gives_the_same_bits(threads: int, train_images: I
     found = []
     for count in (1, threads):
         members = members_of(3, torch.float32)
-        fast = Lanes(members, 0.9, 0, threads=count)
-        supply = [Stream(train_images, 20, 0, name).epoch(0) for name in streams(config)]
+        fast = CpuEngine(members, 0.9, 0, threads=count)
+        supply = [Stream(train_images, 20, 0, name).epoch(0) for name in stream_names(config)]
         for batches in itertools.islice(zip(*supply, strict=True), 3):
             fast.iterate(
-                objective(config),
+                partial(make_terms, config),
                 given_of(fast, config, batches, 1),
                 2,
                 0.01,
@@ -243,5 +247,7 @@ def test_eq3_takes_half_of_the_coefficient() -> None:
     """Eq. 2 is half of a sum of two losses, of which one depends on a member's own weights."""
     config = CONFIGS["eq3"]
     assert isinstance(config, DvergeConfig)
-    assert weights(config) == {"diversity": -0.5, "clean": 1}
-    assert weights(replace(config, diversity=Diversity.EQ4, clean_weight=0)) == {"diversity": 1}
+    assert term_weights(config) == {"diversity": -0.5, "clean": 1}
+    assert term_weights(replace(config, diversity=Diversity.EQ4, clean_weight=0)) == {
+        "diversity": 1
+    }

@@ -19,7 +19,7 @@ from dverge.training import (
     measure_batch_seconds,
     total_batches,
 )
-from dverge.training.lanes import Lanes
+from dverge.training.cpu_engine import CpuEngine
 from tests.training.small import tiny_config
 
 
@@ -70,13 +70,13 @@ def test_layers_are_mixed_as_in_a_long_training(
 ) -> None:
     """One that draws a layer an epoch draws all of them in the end, which differ in cost."""
     layers: list[int] = []
-    distill = Lanes.distill
+    distill = CpuEngine.distill
 
-    def watched(engine: Lanes, *arguments: Any) -> torch.Tensor:
+    def watched(engine: CpuEngine, *arguments: Any) -> torch.Tensor:
         layers.append(arguments[3])
         return distill(engine, *arguments)
 
-    monkeypatch.setattr(Lanes, "distill", watched)
+    monkeypatch.setattr(CpuEngine, "distill", watched)
     measure_batch_seconds(tiny_config(Method.DVERGE, layer=layer), train_images)
     assert len(set(layers)) == due
 
@@ -84,7 +84,7 @@ def test_layers_are_mixed_as_in_a_long_training(
 def test_a_batch_larger_than_the_images_there_are(
     train_images: ImageSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dverge.training.estimate.ENOUGH", 0.0)
+    monkeypatch.setattr("dverge.training.estimate.MAX_SECONDS", 0.0)
     config = VanillaConfig(batch_size=900, training_images=900, members=1)
     assert 1e-4 < measure_batch_seconds(config, train_images) < 20
 
@@ -93,7 +93,7 @@ def test_large_batches_take_neither_long_nor_much_memory(
     train_images: ImageSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Batches are few once they have taken long enough, and no image more than needed is copied."""
-    monkeypatch.setattr("dverge.training.estimate.ENOUGH", 0.0)
+    monkeypatch.setattr("dverge.training.estimate.MAX_SECONDS", 0.0)
     sizes: list[int] = []
     subset = ImageSet.subset
 

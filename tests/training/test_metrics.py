@@ -46,7 +46,7 @@ def test_figures_of_an_epoch(training: MakeTraining, few: ImageSet) -> None:
 
 def test_running_losses(training: MakeTraining, monkeypatch: pytest.MonkeyPatch) -> None:
     """Looked at after every batch, their mean over the epoch is the epoch's training loss."""
-    monkeypatch.setattr("dverge.training.trainer.READ_EVERY", -1.0)
+    monkeypatch.setattr("dverge.training.trainer.SECONDS_BETWEEN_READINGS", -1.0)
     trained = training(epochs=1)
     seen: list[list[float]] = []
     iterate = trained.engine.iterate

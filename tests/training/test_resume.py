@@ -14,9 +14,9 @@ from dverge.data import Augmentation, ImageSet
 from dverge.errors import TrainingError
 from dverge.models import Ensemble, seeded_conv
 from dverge.training import EpochMetrics, Method, Schedule, Training
+from dverge.training.cpu_engine import CpuEngine
 from dverge.training.engine import Engine
-from dverge.training.lanes import Lanes
-from dverge.training.stacked import Stacked
+from dverge.training.gpu_engine import GpuEngine
 from tests.training.small import (
     ALL,
     PER_EPOCH,
@@ -48,10 +48,12 @@ RECIPES: dict[str, dict[str, Any]] = {
     "averaged": {"average_last": 2},
 }
 STOPS = [
-    *itertools.product([Lanes], RECIPES, (LAST_BUT_ONE, BOUNDARY)),
-    *itertools.product([Lanes], ["vanilla", "dverge-advt"], (FIRST, PAST_IT, ALL)),
-    *itertools.product([Lanes, Stacked], ["averaged"], (2 * PER_EPOCH, 2 * PER_EPOCH + 1, ALL)),
-    *itertools.product([Stacked], ("vanilla", "random starts", "dverge-advt"), (PAST_IT,)),
+    *itertools.product([CpuEngine], RECIPES, (LAST_BUT_ONE, BOUNDARY)),
+    *itertools.product([CpuEngine], ["vanilla", "dverge-advt"], (FIRST, PAST_IT, ALL)),
+    *itertools.product(
+        [CpuEngine, GpuEngine], ["averaged"], (2 * PER_EPOCH, 2 * PER_EPOCH + 1, ALL)
+    ),
+    *itertools.product([GpuEngine], ("vanilla", "random starts", "dverge-advt"), (PAST_IT,)),
 ]
 
 
@@ -139,7 +141,7 @@ def test_time_of_a_resumed_epoch_is_that_of_both_parts(training: MakeTraining) -
     assert metrics[1].seconds < 10
 
 
-@pytest.mark.parametrize(("first", "second"), [(Lanes, Stacked), (Stacked, Lanes)])
+@pytest.mark.parametrize(("first", "second"), [(CpuEngine, GpuEngine), (GpuEngine, CpuEngine)])
 def test_a_state_of_another_kind_of_device(
     first: type[Engine],
     second: type[Engine],

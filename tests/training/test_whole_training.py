@@ -18,7 +18,7 @@ from dverge.data import ImageSet, Stream
 from dverge.models import Conv, Ensemble, seeded_conv
 from dverge.seeds import derive_seed
 from dverge.training import EpochMetrics, Method, Schedule, Training, TrainingConfig
-from dverge.training.engine import Given
+from dverge.training.engine import BatchInputs
 from dverge.training.plain import PlainLoop
 from tests.training.small import PER_EPOCH, MakeTraining, epochs
 
@@ -101,7 +101,7 @@ RECIPES: dict[str, tuple[dict[str, Any], list[str], dict[str, float]]] = {
 class Seen:
     """What an iteration of the training was asked to do."""
 
-    given: Given
+    given: BatchInputs
     layer: int
     learning_rate: float
 
@@ -111,7 +111,7 @@ def watched(training: Training, monkeypatch: pytest.MonkeyPatch) -> list[Seen]:
     seen: list[Seen] = []
     iterate = training.engine.iterate
 
-    def record(terms: Any, given: Given, layer: int, learning_rate: float) -> Tensor:
+    def record(terms: Any, given: BatchInputs, layer: int, learning_rate: float) -> Tensor:
         seen.append(Seen(given, layer, learning_rate))
         return iterate(terms, given, layer, learning_rate)
 
