@@ -72,7 +72,7 @@ class Attacked(enum.StrEnum):
 
 
 def _ranged(default: float, low: float, high: float) -> Any:
-    """A field with a number from low to high; a whole number if the default is an int."""
+    """A field for a number from low to high; for a whole number if the default is an int."""
     return field(default=default, metadata={"range": (low, high)})
 
 
@@ -104,7 +104,7 @@ class TrainingConfig:
 
     members: int = _ranged(3, 1, 16)
     epochs: int = _ranged(30, 1, 1000)
-    batch_size: int = _ranged(32, 1, TRAINING_IMAGES)
+    batch_size: int = 32
     learning_rate: float = _ranged(1e-3, 1e-8, 10)
     momentum: float = _ranged(0.9, 0, 0.999)
     weight_decay: float = _ranged(0.0, 0, 1)
@@ -113,7 +113,7 @@ class TrainingConfig:
     seed: int = _ranged(0, 0, 2**31 - 1)
     device: str = "auto"
     training_images: int = _ranged(TRAINING_IMAGES, 1, TRAINING_IMAGES)
-    average_last: int = _ranged(0, 0, 1000)
+    average_last: int = 0
     snapshot_every: int = _ranged(0, 0, 1000)
 
     def __post_init__(self) -> None:
@@ -149,10 +149,9 @@ def _checked(setting: Field[Any], value: Any) -> Any:
         require(isinstance(value, bool), name, value, "true or false")
     elif isinstance(default, str):
         require(isinstance(value, str), name, value, "a text")
-    elif isinstance(default, int):
-        require_integer(name, value, *setting.metadata["range"])
-    else:
-        require_number(name, value, *setting.metadata["range"])
+    elif "range" in setting.metadata:
+        check = require_integer if isinstance(default, int) else require_number
+        check(name, value, *setting.metadata["range"])
     return value
 
 
