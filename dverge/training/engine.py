@@ -120,7 +120,13 @@ class Engine(ABC):
         return self.step(make_terms(self, inputs, layer), learning_rate)
 
     def noise(self, sets: int, like: Tensor, *seed: Any) -> Tensor:
-        """Uniform noise in [-1, 1], which depends on the seed and the kind of device alone."""
+        """Uniform noise in [-1, 1], which the seed and the kind of device decide; empty for 0 sets.
+
+        Args:
+            like: any sets of images in the engine's layout.
+        """
+        if sets == 0:
+            return like.new_zeros(0)
         generator = torch.Generator(like.device).manual_seed(derive_seed(*seed))
         shape = (sets, *like.shape[1:])
         uniform = torch.rand(shape, generator=generator, device=like.device, dtype=like.dtype)

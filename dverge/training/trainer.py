@@ -51,7 +51,7 @@ class EpochMetrics:
         epoch: epochs done.
         train_loss: each member's loss, the mean over the epoch's batches as it trained.
         terms: by name, each member's unweighted terms of train_loss.
-        layer: the layer whose features were distilled; None if there was none, or several.
+        layer: the layer whose features were distilled; None if none or several were.
         val_loss, val_accuracy: of each member, on the validation images.
         mixture_val_loss, mixture_val_accuracy: of the mixture, on the validation images.
         learning_rate: at the end of the epoch.
@@ -113,8 +113,8 @@ class Training:
         ]
         self.batches_per_epoch = self.streams[0].batches_per_epoch
         self.validation = validation.to(device)
-        self.epoch, self.batch, self.seconds = 0, 0, 0.0  # done; batches and time in this epoch
-        self.term_sums = self._zero_term_sums()  # over the batches of this epoch
+        self.epoch, self.batch, self.seconds = 0, 0, 0.0  # epochs done; batches, time of the next
+        self.term_sums = self._zero_term_sums()  # over the batches of that epoch
         self.weight_sum = torch.zeros_like(self.engine.weights, dtype=torch.float64)
 
     def run(self) -> Iterator[StepMetrics | EpochMetrics | None]:
@@ -208,8 +208,6 @@ class Training:
         labels = torch.stack([labels for _, labels in batches])
         noise = [
             self.engine.noise(sets, images, self.config.seed, name, self.epoch, self.batch)
-            if sets
-            else images.new_zeros(0)
             for name, sets in noise_sets(self.config).items()
         ]
         return self.engine.iterate(
@@ -224,9 +222,8 @@ class Training:
         config = self.config
         means = self.term_sums / self.batches_per_epoch
         train_loss = self._member_losses(means)
-        learning_rate, seconds = self._learning_rate(), self.seconds
-        varies = isinstance(config, DvergeConfig) and config.layer is LayerChoice.BATCH
-        layer = None if varies else self.layer() or None
+        layer, learning_rate, seconds = self.layer(), self._learning_rate(), self.seconds
+        layer_varies = isinstance(config, DvergeConfig) and config.layer is LayerChoice.BATCH
         self._average_weights()
         member_loss, member_accuracy, loss, accuracy = self._validate()
         self._require_finite(member_loss)  # the last step alone may have made the weights infinite
@@ -236,7 +233,7 @@ class Training:
             epoch=self.epoch,
             train_loss=train_loss,
             terms=dict(zip(term_weights(config), means.tolist(), strict=True)),
-            layer=layer,
+            layer=None if layer_varies else layer or None,
             val_loss=member_loss,
             val_accuracy=member_accuracy,
             mixture_val_loss=loss,

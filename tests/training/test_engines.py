@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -74,8 +75,9 @@ def test_distilled_images(momentum: float, layer: int, pairs: tuple[Tensor, Tens
 def test_weights_after_iterations(name: str, train_images: ImageSet) -> None:
     """Four iterations, each from another layer, with the plain loop's losses."""
     fields, weights = RECIPES[name]
-    sizes = {"batch_size": 18, "training_images": 40}  # no multiple of the lanes; the last has 4
-    config = replace(small_config(**fields), **sizes, learning_rate=0.05)
+    # Batches of no multiple of the lanes, the last of 4 images.
+    sizes: dict[str, Any] = {"batch_size": 18, "training_images": 40, "learning_rate": 0.05}
+    config = replace(small_config(**fields), **sizes)
     settings, first_layer = (config.momentum, config.weight_decay), list(RECIPES).index(name)
     plain = PlainLoop(make_members(config.members), config)
     engines = [kind(make_members(config.members), *settings) for kind in ENGINES]

@@ -120,7 +120,7 @@ def test_the_metrics_are_the_plain_loops(
     moved = flat_parameters(members) - fresh
     apart = flat_parameters(trained.members) - flat_parameters(members)
     assert moved.abs().max() > 1e-3
-    assert apart.norm() / moved.norm() < 1e-2
+    assert apart.norm() / moved.norm() < 3e-2  # signs of near-zero gradients may differ
 
 
 def assert_terms(metrics: EpochMetrics, terms: Tensor, weights: dict[str, float]) -> None:
