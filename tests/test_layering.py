@@ -13,12 +13,11 @@ REPOSITORY = Path(__file__).parents[1]
 LIBRARY = sorted((REPOSITORY / "dverge").rglob("*.py"))
 PAGES = sorted((REPOSITORY / "pages").rglob("*.py"))
 
-GROUND = {"errors", "seeds", "devices", "stored", "timing", "data", "models"}
+GROUND = {"errors", "seeds", "devices", "stored", "data", "models"}
 ROOMS: dict[str, set[str]] = {
     "__init__": set(),
     "errors": set(),
     "seeds": set(),
-    "timing": set(),
     "stored": {"errors"},
     "devices": {"errors"},
     "data": {"errors", "seeds"},
@@ -29,11 +28,12 @@ ROOMS: dict[str, set[str]] = {
     "weights": {"checkpoints", "models", "errors", "stored"},
     "training": {"attacks", "checkpoints"} | GROUND,
     "evaluation": {"attacks", "checkpoints", "results"} | GROUND,
+    "benchmark": {"training", "attacks", "evaluation"} | GROUND,
     "exploration": {"evaluation", "attacks", "checkpoints", "results"} | GROUND,
     "reproduction": {"training", "evaluation", "checkpoints", "results"} | GROUND,
     "runs": {"training", "evaluation", "reproduction", "checkpoints", "results"} | GROUND,
 }
-ROOMS["charts"] = set(ROOMS) - {"__init__", "training", "weights"}
+ROOMS["charts"] = set(ROOMS) - {"__init__", "training", "weights", "benchmark"}
 ROOMS["commands"] = set(ROOMS) - {"__init__"}
 ROOMS["__main__"] = {"commands", "errors"}
 THREADS = {

@@ -26,8 +26,9 @@ def ascent(gradient: Tensor, norm: Norm) -> Tensor:
 
 
 def l1_normalised(gradient: Tensor) -> Tensor:
-    """Each image's gradient scaled to L1 length one, or zero if it has no direction."""
-    return gradient / gradient.flatten(1).norm(p=1, dim=1).clamp_min(TINY).view(-1, 1, 1, 1)
+    """Each image's gradient, …×C×H×W, scaled to L1 length one, or zero if it has no direction."""
+    length = torch.linalg.vector_norm(gradient, 1, dim=(-3, -2, -1), keepdim=True)
+    return gradient / length.clamp_min(TINY)
 
 
 def project(images: Tensor, origin: Tensor, config: AttackConfig) -> Tensor:

@@ -138,16 +138,23 @@ class Trajectory:
 
 
 def ascend(
-    objective: Objective, start: Tensor, origin: Tensor, config: AttackConfig, keep_all: bool
+    objective: Objective,
+    start: Tensor,
+    origin: Tensor,
+    config: AttackConfig,
+    keep_all: bool,
+    evaluate_end: bool = True,
 ) -> Trajectory:
     """Maximise the objective by projected gradient steps: the one loop of all attacks.
 
     Args:
         objective: what to maximise.
-        start: N×3×32×32, the first iterate.
+        start: N×3×32×32, the first iterate. More leading dimensions are allowed, with as many
+            values of the objective, unless config.best_iterate is set.
         origin: N×3×32×32, the centres of the eps balls that all later iterates stay in.
         config: norm, eps, step size, steps, momentum and best_iterate; the rest is not used.
         keep_all: return all steps+1 iterates instead of the last (or best) one.
+        evaluate_end: compute the objective of the last iterate, too; False saves a forward pass.
     """
     x = start
     path = Trajectory([], [])
@@ -163,12 +170,13 @@ def ascend(
         if config.momentum:
             gradient = velocity = config.momentum * velocity + l1_normalised(gradient)
         x = project(x + config.step_size * ascent(gradient, config.norm), origin, config)
-    with torch.no_grad():
-        value = objective(x)
-    if config.best_iterate:
-        x, value = _keep_higher(best_x, best_value, x, value)
+    if evaluate_end or config.best_iterate:
+        with torch.no_grad():
+            value = objective(x)
+        if config.best_iterate:
+            x, value = _keep_higher(best_x, best_value, x, value)
+        path.objective.append(value)
     path.images.append(x)
-    path.objective.append(value)
     return path
 
 

@@ -7,13 +7,11 @@ from pathlib import Path
 
 import torch
 
+from dverge.benchmark import BenchRow, Comparison, bench, bench_attack
 from dverge.commands import check_output_file
 from dverge.devices import resolve_device
-from dverge.evaluation.bench import bench_attack
 from dverge.stored import write_json
-from dverge.timing import Comparison
 from dverge.training import Method
-from dverge.training.bench import BenchRow, bench
 
 HEAD = "method       layer  plain ms  engine ms  images/s  times as fast (lowest to highest)"
 

@@ -1,6 +1,5 @@
-"""Training: settings, and generators of metrics that whoever runs them may stop and resume."""
+"""Training: its settings, and a generator of metrics that can be stopped and resumed."""
 
-from dverge.training.bench import BenchRow, bench
 from dverge.training.config import (
     CONFIGS,
     TRAINING_IMAGES,
@@ -30,7 +29,6 @@ __all__ = [
     "AdversarialConfig",
     "AdvtConfig",
     "Attacked",
-    "BenchRow",
     "Diversity",
     "DvergeAdvtConfig",
     "DvergeConfig",
@@ -43,7 +41,6 @@ __all__ = [
     "Training",
     "TrainingConfig",
     "VanillaConfig",
-    "bench",
     "config_from",
     "load_start",
     "measure_batch_seconds",

@@ -1,9 +1,10 @@
-"""Settings of the trainings, one class a method."""
+"""Settings of the trainings: one class for each method."""
 
 from __future__ import annotations
 
 import enum
-from dataclasses import asdict, dataclass, fields
+import math
+from dataclasses import Field, asdict, dataclass, field, fields
 from typing import Any, ClassVar, Self
 
 from dverge.attacks import AttackConfig, Norm
@@ -24,15 +25,23 @@ class Method(enum.StrEnum):
 
 
 class Schedule(enum.StrEnum):
-    """How the learning rate goes over the epochs."""
+    """How the learning rate changes over the epochs."""
 
     CONSTANT = "constant"
     COSINE = "cosine"  # falls to zero along half a cosine, batch by batch
     STEPS = "steps"  # a tenth after half of the epochs, a hundredth after three quarters
 
+    def factor(self, progress: float) -> float:
+        """The factor of the learning rate when this share of all batches is done."""
+        if self is Schedule.COSINE:
+            return (1 + math.cos(math.pi * progress)) / 2
+        if self is Schedule.STEPS:
+            return 0.01 if progress >= 0.75 else 0.1 if progress >= 0.5 else 1.0
+        return 1.0
+
 
 class LayerChoice(enum.StrEnum):
-    """Where the features to distil are taken from: drawn anew each epoch or batch, or fixed."""
+    """The layer whose features are distilled: drawn for each epoch or batch, or fixed."""
 
     EPOCH = "epoch"
     BATCH = "batch"
@@ -44,98 +53,106 @@ class LayerChoice(enum.StrEnum):
 
     @property
     def fixed(self) -> int | None:
-        """The layer, if it is a fixed one."""
+        """The layer, or None if it is drawn."""
         return int(self) if self.isdigit() else None
 
 
 class Diversity(enum.StrEnum):
-    """How the members' vulnerabilities are driven apart."""
+    """The diversity loss on the distilled features of the other members."""
 
-    EQ4 = "eq4"  # each member learns the sources' labels on the others' distilled features
-    EQ3 = "eq3"  # each member unlearns the targets' labels there; may diverge
+    EQ4 = "eq4"  # minimise the cross-entropy of the sources' labels
+    EQ3 = "eq3"  # maximise the cross-entropy of the targets' labels; may diverge
 
 
 class Attacked(enum.StrEnum):
-    """What the adversarial examples of adversarial training are made against."""
+    """The victim of the adversarial examples in adversarial training."""
 
     MEMBERS = "members"
     MIXTURE = "mixture"
 
 
+def _ranged(default: float, low: float, high: float) -> Any:
+    """A field for a number from low to high; for a whole number if the default is an int."""
+    return field(default=default, metadata={"range": (low, high)})
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """What all trainings have; the defaults are the report's (section 3.1).
+    """The settings that every training has; the defaults are the report's (section 3.1).
 
     Attributes:
-        members: classifiers trained side by side, 1 to 16.
-        epochs: 1 to 1,000.
-        batch_size: 1 to the number of training images.
-        learning_rate: of SGD, above 0, at most 10.
-        momentum: of SGD, 0 to 0.999.
-        weight_decay: L2 penalty, 0 to 1.
-        schedule: course of the learning rate.
+        members: number of classifiers, trained side by side.
+        epochs: number of epochs.
+        batch_size: at most training_images.
+        learning_rate: of SGD.
+        momentum: of SGD.
+        weight_decay: coefficient of the L2 penalty.
+        schedule: how the learning rate changes.
         augmentation: random flips of the training images, or crops and flips, or none.
-        seed: of all that is random.
+        seed: of everything random.
         device: auto (CUDA if there is one), cpu, cuda or cuda:N.
         training_images: how many of the 48,976 are used, the first ones.
-        average_last: epochs at the end whose weights are averaged, each as it was when the epoch
-            was done (Izmailov et al. 2018); 0 to take the last ones. At most the epochs.
-        snapshot_every: epochs after which the members are kept as a checkpoint, 0 for never.
+        average_last: the final weights are the mean of the weights at the ends of this many
+            last epochs (Izmailov et al. 2018); 0 for the last weights. At most epochs.
+        snapshot_every: a checkpoint is saved every so many epochs; 0 for never.
 
     Raises:
-        ConfigError: a value is outside its range.
+        ConfigError: a value has the wrong type or is outside its range.
     """
 
     method: ClassVar[Method]
 
-    members: int = 3
-    epochs: int = 30
+    members: int = _ranged(3, 1, 16)
+    epochs: int = _ranged(30, 1, 1000)
     batch_size: int = 32
-    learning_rate: float = 1e-3
-    momentum: float = 0.9
-    weight_decay: float = 0.0
+    learning_rate: float = _ranged(1e-3, 1e-8, 10)
+    momentum: float = _ranged(0.9, 0, 0.999)
+    weight_decay: float = _ranged(0.0, 0, 1)
     schedule: Schedule = Schedule.CONSTANT
     augmentation: Augmentation = Augmentation.NONE
-    seed: int = 0
+    seed: int = _ranged(0, 0, 2**31 - 1)
     device: str = "auto"
-    training_images: int = TRAINING_IMAGES
+    training_images: int = _ranged(TRAINING_IMAGES, 1, TRAINING_IMAGES)
     average_last: int = 0
-    snapshot_every: int = 0
+    snapshot_every: int = _ranged(0, 0, 1000)
 
     def __post_init__(self) -> None:
-        require_integer("members", self.members, 1, 16)
-        require_integer("epochs", self.epochs, 1, 1000)
-        require_integer("training_images", self.training_images, 1, TRAINING_IMAGES)
-        require_integer("batch_size", self.batch_size, 1, self.training_images)
-        require_number("learning_rate", self.learning_rate, 1e-8, 10)
-        require_number("momentum", self.momentum, 0, 0.999)
-        require_number("weight_decay", self.weight_decay, 0, 1)
-        require_integer("seed", self.seed, 0, 2**31 - 1)
-        require_integer("average_last", self.average_last, 0, self.epochs)
-        require_integer("snapshot_every", self.snapshot_every, 0, 1000)
         check_device_name(self.device)
-        self._choose(Schedule, "schedule")
-        self._choose(Augmentation, "augmentation")
+        for each in fields(self):
+            object.__setattr__(self, each.name, _checked(each, getattr(self, each.name)))
+        require_integer("batch_size", self.batch_size, 1, self.training_images)
+        require_integer("average_last", self.average_last, 0, self.epochs)
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """The fields as plain JSON values."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The inverse of to_dict.
+        """The inverse of to_dict; fields that are left out have their defaults.
 
         Raises:
-            ConfigError: a field is unknown or a value outside its range.
+            ConfigError: a field is unknown, or a value is outside its range.
         """
-        unknown = values.keys() - {field.name for field in fields(cls)}
+        unknown = values.keys() - {each.name for each in fields(cls)}
         if unknown:
             raise ConfigError(f"training config has unknown fields: {', '.join(sorted(unknown))}.")
         return cls(**values)
 
-    def _choose(self, kind: type[enum.StrEnum], name: str) -> None:
-        """Make a field its enum's member: a config read from JSON holds the bare value."""
-        object.__setattr__(self, name, require_choice(kind, name, getattr(self, name)))
+
+def _checked(setting: Field[Any], value: Any) -> Any:
+    """The value if the field allows it; JSON's bare value of an enum becomes its member."""
+    name, default = setting.name, setting.default
+    if isinstance(default, enum.StrEnum):
+        return require_choice(type(default), name, value)
+    if isinstance(default, bool):
+        require(isinstance(value, bool), name, value, "true or false")
+    elif isinstance(default, str):
+        require(isinstance(value, str), name, value, "a text")
+    elif "range" in setting.metadata:
+        check = require_integer if isinstance(default, int) else require_number
+        check(name, value, *setting.metadata["range"])
+    return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,50 +164,37 @@ class VanillaConfig(TrainingConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class StartedConfig(TrainingConfig):
-    """A training of members that there may be already.
+    """A training that may start from the members of a checkpoint.
 
     Attributes:
-        start: name or folder of the checkpoint whose first members it goes on from; "" for
-            fresh ones.
-        start_digest: of that checkpoint's weights; "" if any will do.
+        start: name or folder of that checkpoint, whose first members are used; "" for fresh
+            members.
+        start_digest: digest that the checkpoint's weights must have; "" for any.
     """
 
     start: str = ""
     start_digest: str = ""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("start", "start_digest"):
-            require(isinstance(getattr(self, name), str), name, getattr(self, name), "a text")
-
 
 @dataclass(frozen=True, kw_only=True)
-class AdversarialConfig(TrainingConfig):
-    """Cross-entropy on L-inf PGD examples, made anew for each batch.
+class AdversarialConfig:
+    """Further settings of methods that train on L-inf PGD examples (Madry et al. 2018).
 
     Attributes:
-        adv_eps: budget, 0 to 1.
-        adv_step_size: 0 to 1.
-        adv_steps: 1 to 1,000.
-        adv_random_start: begin at a point drawn uniformly from the ball.
+        adv_eps: budget.
+        adv_step_size: length of a step.
+        adv_steps: number of steps.
+        adv_random_start: start at a point drawn uniformly from the ball.
     """
 
-    adv_eps: float = 0.03
-    adv_step_size: float = 0.007
-    adv_steps: int = 10
+    adv_eps: float = _ranged(0.03, 0, 1)
+    adv_step_size: float = _ranged(0.007, 0, 1)
+    adv_steps: int = _ranged(10, 1, 1000)
     adv_random_start: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_number("adv_eps", self.adv_eps, 0, 1)
-        require_number("adv_step_size", self.adv_step_size, 0, 1)
-        require_integer("adv_steps", self.adv_steps, 1, 1000)
-        flag = isinstance(self.adv_random_start, bool)
-        require(flag, "adv_random_start", self.adv_random_start, "true or false")
 
     @property
     def pgd(self) -> AttackConfig:
-        """The attack; its random start is drawn by the training."""
+        """The attack; the training draws its random start."""
         return AttackConfig(Norm.LINF, self.adv_eps, self.adv_step_size, self.adv_steps)
 
 
@@ -199,52 +203,36 @@ class DvergeConfig(StartedConfig):
     """DVERGE (Algorithm 1); the defaults are the report's settings (section 3.2).
 
     Attributes:
-        members: 2 to 8.
-        alpha: coefficient of the diversity loss, 0 to 100.
-        clean_weight: of the cross-entropy on clean targets, 0 to 100: 0 is Algorithm 1 and what
-            made the report's tables, 1 is Eq. 4 as printed.
-        layer: where features are taken from.
-        distill_eps, distill_step_size: of Eq. 1, L-inf, 0 to 1.
-        distill_steps: of Eq. 1, 1 to 1,000.
-        distill_momentum: 0 to 1 of the L1-normalised gradients before; 1 is the original
-            authors' setting, 0 the report's.
-        distill_random_start: begin at a point drawn uniformly from the ball.
-        diversity: Eq. 4, or, as an experiment, Eq. 3 with its metric of Eq. 2.
+        alpha: coefficient of the diversity loss.
+        clean_weight: weight of the cross-entropy on clean targets: 0 is Algorithm 1, which
+            trained the ensembles of the report's tables; 1 is Eq. 4 as printed.
+        layer: the layer whose features are distilled.
+        distill_eps, distill_step_size, distill_steps: L-inf budget and steps of Eq. 1.
+        distill_momentum: decay of the accumulated L1-normalised gradients (Dong et al. 2018); 1 is
+            the original authors' setting, 0 the report's.
+        distill_random_start: start at a point drawn uniformly from the ball.
+        diversity: Eq. 4 or, as an experiment, Eq. 3 with the metric of Eq. 2.
         cap: with Eq. 3, no image's cross-entropy is raised above this many nats; 0 for no cap.
     """
 
     method = Method.DVERGE
 
-    epochs: int = 200
-    alpha: float = 1.0
-    clean_weight: float = 0.0
+    members: int = _ranged(3, 2, 8)
+    epochs: int = _ranged(200, 1, 1000)
+    alpha: float = _ranged(1.0, 0, 100)
+    clean_weight: float = _ranged(0.0, 0, 100)
     layer: LayerChoice = LayerChoice.EPOCH
-    distill_eps: float = 0.07
-    distill_step_size: float = 0.007
-    distill_steps: int = 10
-    distill_momentum: float = 0.0
+    distill_eps: float = _ranged(0.07, 0, 1)
+    distill_step_size: float = _ranged(0.007, 0, 1)
+    distill_steps: int = _ranged(10, 1, 1000)
+    distill_momentum: float = _ranged(0.0, 0, 1)
     distill_random_start: bool = False
     diversity: Diversity = Diversity.EQ4
-    cap: float = 0.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_integer("members", self.members, 2, 8)
-        require_number("alpha", self.alpha, 0, 100)
-        require_number("clean_weight", self.clean_weight, 0, 100)
-        self._choose(LayerChoice, "layer")
-        require_number("distill_eps", self.distill_eps, 0, 1)
-        require_number("distill_step_size", self.distill_step_size, 0, 1)
-        require_integer("distill_steps", self.distill_steps, 1, 1000)
-        require_number("distill_momentum", self.distill_momentum, 0, 1)
-        flag = isinstance(self.distill_random_start, bool)
-        require(flag, "distill_random_start", self.distill_random_start, "true or false")
-        self._choose(Diversity, "diversity")
-        require_number("cap", self.cap, 0, 1000)
+    cap: float = _ranged(0.0, 0, 1000)
 
     @property
     def distillation(self) -> AttackConfig:
-        """The descent of Eq. 1; its random start is drawn by the training."""
+        """The descent of Eq. 1; the training draws its random start."""
         return AttackConfig(
             Norm.LINF,
             self.distill_eps,
@@ -259,17 +247,13 @@ class DvergeAdvtConfig(AdversarialConfig, DvergeConfig):
     """DVERGE with each member's own adversarial examples of the sources (report, section 4).
 
     Attributes:
-        adv_weight: of the cross-entropy on adversarial examples, 0 to 100.
+        adv_weight: weight of the cross-entropy on adversarial examples.
     """
 
     method = Method.DVERGE_ADVT
 
-    epochs: int = 50
-    adv_weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_number("adv_weight", self.adv_weight, 0, 100)
+    epochs: int = _ranged(50, 1, 1000)
+    adv_weight: float = _ranged(1.0, 0, 100)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,27 +261,24 @@ class AdvtConfig(AdversarialConfig, StartedConfig):
     """Adversarial training alone (Madry et al. 2018): the baseline of DVERGE+AdvT.
 
     Attributes:
-        attacked: each member's own examples on a stream of images of its own, so that members
-            are independent; or the mixture's examples, which all members learn.
-        joint: the members learn as one network: the cross-entropy lowered is the mixture's, not
-            each member's own. Only where the mixture is attacked.
-        clean_weight: of the cross-entropy on the clean images, 0 to 100.
+        attacked: MEMBERS: each member learns its own examples, from its own stream of images, so
+            that members are independent. MIXTURE: all members learn the mixture's examples.
+        joint: minimise the mixture's cross-entropy instead of each member's own. Only where the
+            mixture is attacked.
+        clean_weight: weight of the cross-entropy on the clean images.
     """
 
     method = Method.ADVT
 
-    epochs: int = 50
+    epochs: int = _ranged(50, 1, 1000)
     attacked: Attacked = Attacked.MEMBERS
     joint: bool = False
-    clean_weight: float = 0.0
+    clean_weight: float = _ranged(0.0, 0, 100)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._choose(Attacked, "attacked")
-        require(isinstance(self.joint, bool), "joint", self.joint, "true or false")
-        alone = self.joint and self.attacked is Attacked.MEMBERS
-        require(not alone, "joint", self.joint, "false where each member is attacked")
-        require_number("clean_weight", self.clean_weight, 0, 100)
+        allowed = not self.joint or self.attacked is Attacked.MIXTURE
+        require(allowed, "joint", self.joint, "false where each member is attacked")
 
 
 CONFIGS: dict[Method, type[TrainingConfig]] = {

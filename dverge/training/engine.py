@@ -1,8 +1,8 @@
-"""What a training needs done fast: distilled features, adversarial examples, and SGD steps.
+"""What every training needs to be fast: distilled features, adversarial examples, SGD steps.
 
-An engine has a layout of its own for images. A set of images is one entry along the first
-dimension of a tensor in that layout; all else treats such tensors as opaque, except that they
-may be combined elementwise, indexed and expanded along that first dimension.
+An engine has its own layout for images. In it, the first dimension of a tensor counts sets of
+images. Other code only combines such tensors elementwise, and indexes or expands the first
+dimension.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ from dverge.seeds import derive_seed
 
 @dataclass(frozen=True)
 class Term:
-    """A part of the loss: cross-entropies that members learn.
+    """A weighted part of the loss: cross-entropies that the members minimise.
 
-    Member m's part is weight · Σ_{s in learners[m]} mean over set s of min(cross-entropy, cap).
-    A joint term is one loss of all members: the mixture's cross-entropy, as each member's value.
+    For member m it is weight · Σ_{s in learners[m]} mean over set s of min(cross-entropy, cap).
+    A joint term is one loss for all members: the mixture's cross-entropy.
 
     Attributes:
-        weight: below zero, it is unlearned.
+        weight: if negative, the cross-entropy is maximised.
         images: S sets in the engine's layout.
         labels: int64 S×N.
-        learners: of each member, which sets it learns.
-        cap: in nats; None for none.
-        joint: they learn as one network; each learns all sets, and there is no cap.
+        learners: for each member, the sets it learns.
+        cap: in nats; None for no cap.
+        joint: minimise the mixture's cross-entropy. Then each member learns all sets, and there
+            is no cap.
     """
 
     weight: float
@@ -44,13 +45,13 @@ class Term:
     joint: bool = False
 
 
-class Given(NamedTuple):
-    """What an iteration starts from.
+class BatchInputs(NamedTuple):
+    """The inputs of one iteration.
 
     Attributes:
-        images: a set from each stream, in the engine's layout.
+        images: one set for each stream, in the engine's layout.
         labels: int64 S×N.
-        distill_noise, attack_noise: in [-1, 1], for random starts; empty where there is none.
+        distill_noise, attack_noise: in [-1, 1], for random starts; empty where there are none.
     """
 
     images: Tensor
@@ -59,11 +60,15 @@ class Given(NamedTuple):
     attack_noise: Tensor
 
 
+MakeTerms = Callable[["Engine", BatchInputs, int], Sequence[Term]]
+"""Makes the terms of the loss from an engine, the inputs and the layer to distil from."""
+
+
 class Engine(ABC):
-    """M members in training; their parameters are views of `weights` from then on.
+    """Trains M members, whose parameters become views of `weights`.
 
     Args:
-        members: all on one device, of one type; float64 is for tests.
+        members: all on one device and of one dtype (float64 only in tests).
         momentum, weight_decay: of SGD.
     """
 
@@ -76,7 +81,7 @@ class Engine(ABC):
 
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
-        """S×N×3×32×32 in the engine's layout."""
+        """Convert images S×N×3×32×32 to the engine's layout."""
 
     @abstractmethod
     def decode(self, images: Tensor, count: int) -> Tensor:
@@ -86,54 +91,56 @@ class Engine(ABC):
     def distill(
         self, source: Tensor, target: Tensor, start: Tensor, layer: int, config: AttackConfig
     ) -> Tensor:
-        """Every member's distilled features (Eq. 1) of one set of sources and one of targets.
+        """Distil features of every member (Eq. 1): M sets of images.
 
         Args:
             source, target: one set each.
-            start: M sets, where the descents begin.
+            start: M sets, where the descents start.
         """
 
     @abstractmethod
     def attack(
         self, images: Tensor, labels: Tensor, start: Tensor, config: AttackConfig, mixture: bool
     ) -> Tensor:
-        """L-inf PGD examples: against member m those of set m, or against the mixture of one set.
+        """L-inf PGD examples: of set m against member m, or of one set against the mixture.
 
         Args:
-            images, start: M sets; with `mixture`, one.
-            labels: int64 M×N or 1×N.
+            images, start: M sets; one set if mixture.
+            labels: int64 M×N; 1×N if mixture.
         """
 
     @abstractmethod
     def step(self, terms: Sequence[Term], learning_rate: float | Tensor) -> Tensor:
-        """One SGD step of every member; the terms' unweighted values, float64 T×M."""
+        """Take one SGD step with every member; return the terms' unweighted values, float64 T×M."""
 
     def iterate(
-        self,
-        terms: Callable[[Engine, Given, int], Sequence[Term]],
-        given: Given,
-        layer: int,
-        learning_rate: float,
+        self, make_terms: MakeTerms, inputs: BatchInputs, layer: int, learning_rate: float
     ) -> Tensor:
-        """One iteration: make the terms of the loss and step along them; see step."""
-        return self.step(terms(self, given, layer), learning_rate)
+        """One iteration: make the terms of the loss and step; returns what step does."""
+        return self.step(make_terms(self, inputs, layer), learning_rate)
 
     def noise(self, sets: int, like: Tensor, *seed: Any) -> Tensor:
-        """Uniform in [-1, 1], a function of the seed and the kind of device alone."""
+        """Uniform noise in [-1, 1], which the seed and the kind of device decide; empty for 0 sets.
+
+        Args:
+            like: any sets of images in the engine's layout.
+        """
+        if sets == 0:
+            return like.new_zeros(0)
         generator = torch.Generator(like.device).manual_seed(derive_seed(*seed))
         shape = (sets, *like.shape[1:])
-        drawn = torch.rand(shape, generator=generator, device=like.device, dtype=like.dtype)
-        return drawn.mul_(2).sub_(1)
+        uniform = torch.rand(shape, generator=generator, device=like.device, dtype=like.dtype)
+        return uniform.mul_(2).sub_(1)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Weights and momenta, M×62,006 each."""
+        """Weights and momentum buffers, M×62,006 each."""
         return {"weights": self.weights, "velocity": self.velocity}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Go on from a state_dict, of any engine.
+        """Copy a state_dict of any engine.
 
         Raises:
-            KeyError, RuntimeError: it is of another number of members.
+            KeyError, RuntimeError: it has another number of members.
         """
         for name, own in self.state_dict().items():
             if state[name].shape != own.shape:

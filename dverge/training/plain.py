@@ -1,7 +1,7 @@
-"""All methods written plainly: one member after the other, autograd, nothing clever.
+"""Every method written plainly: one member after the other, with autograd.
 
-This is Algorithm 1 as one reads it. The fast engines are held against it by the tests, and
-timed against it by `python -m dverge bench`; nothing is trained with it.
+This is Algorithm 1 as the report prints it. No ensemble is trained with it: the tests compare the
+fast engines with it, and `python -m dverge bench` times them against it.
 """
 
 from __future__ import annotations
@@ -27,14 +27,26 @@ from dverge.training.config import (
 )
 
 Batch = tuple[Tensor, Tensor]
+"""Images N×3×32×32 in [0, 1], and labels."""
+
+Terms = list[tuple[float, Tensor]]
+"""A member's loss: the weight and the value of each term."""
+
+Start = Callable[[str, int, Tensor], Tensor]
+"""Where "distill" or "attack" starts for member i, instead of at the images."""
+
+
+def start_at_images(attack: str, i: int, images: Tensor) -> Tensor:
+    """Start without noise."""
+    return images
 
 
 class PlainLoop:
-    """Steps members by a config's method.
+    """Trains members by the method of a config.
 
     Args:
         members: changed in place.
-        config: its method, momentum and so on.
+        config: its learning rate and batch size are not used; see step.
     """
 
     def __init__(self, members: Sequence[Conv], config: TrainingConfig) -> None:
@@ -50,56 +62,43 @@ class PlainLoop:
         batches: Sequence[Batch],
         layer: int,
         learning_rate: float,
-        starts: Callable[[str, int, Tensor], Tensor] = lambda term, i, images: images,
+        start: Start = start_at_images,
     ) -> list[list[float]]:
-        """One iteration; the unweighted values of each member's terms.
+        """One iteration; returns the unweighted values of each member's terms.
 
         Args:
-            batches: of each stream, as dverge.training.objective.streams names them.
-            layer: to distil from.
+            batches: one of each stream, in the order of dverge.training.objective.stream_names.
+            layer: the layer whose features are distilled.
             learning_rate: of SGD.
-            starts: where the descent ("distill" or "attack") of member i begins.
+            start: where distillations and attacks start.
         """
-        losses = self._losses(batches, layer, starts)
-        values = []
+        losses = self._losses(batches, layer, start)  # of all members, before any member changes
         for optimizer, terms in zip(self.optimizers, losses, strict=True):
             optimizer.param_groups[0]["lr"] = learning_rate
             optimizer.zero_grad()
-            sum((weight * value for weight, value in terms), torch.zeros(())).backward()
+            torch.stack([weight * value for weight, value in terms]).sum().backward()
             optimizer.step()
-            values.append([value.item() for _, value in terms])
-        return values
+        return [[value.item() for _, value in terms] for terms in losses]
 
-    def _losses(
-        self,
-        batches: Sequence[Batch],
-        layer: int,
-        starts: Callable[[str, int, Tensor], Tensor],
-    ) -> list[list[tuple[float, Tensor]]]:
-        """Each member's terms as (weight, value)."""
-        config = self.config
-        if isinstance(config, DvergeConfig):
-            return self._dverge(config, batches, layer, starts)
-        if isinstance(config, AdvtConfig):
-            return self._advt(config, batches, starts)
+    def _losses(self, batches: Sequence[Batch], layer: int, start: Start) -> list[Terms]:
+        if isinstance(self.config, DvergeConfig):
+            return self._dverge(self.config, batches, layer, start)
+        if isinstance(self.config, AdvtConfig):
+            return self._adversarial_training(self.config, batches, start)
         return [
-            [(1.0, F.cross_entropy(member(x), y))]
-            for member, (x, y) in zip(self.members, batches, strict=True)
+            [(1.0, F.cross_entropy(member(images), labels))]
+            for member, (images, labels) in zip(self.members, batches, strict=True)
         ]
 
     def _dverge(
-        self,
-        config: DvergeConfig,
-        batches: Sequence[Batch],
-        layer: int,
-        starts: Callable[[str, int, Tensor], Tensor],
-    ) -> list[list[tuple[float, Tensor]]]:
+        self, config: DvergeConfig, batches: Sequence[Batch], layer: int, start: Start
+    ) -> list[Terms]:
         (sources, source_labels), (targets, target_labels) = batches
         distilled = [
             descend(
                 partial(feature_distance, member, targets=targets, layer=layer),
                 member,
-                starts("distill", i, sources),
+                start("distill", i, sources),
                 sources,
                 config.distillation,
             )
@@ -107,84 +106,79 @@ class PlainLoop:
         ]
         losses = []
         for i, member in enumerate(self.members):
-            terms = []
-            total = torch.zeros(())
-            for j, images in enumerate(distilled):
-                if j == i:
-                    continue
-                if config.diversity is Diversity.EQ4:
-                    total = total + F.cross_entropy(member(images), source_labels)
-                else:
-                    each = F.cross_entropy(member(images), target_labels, reduction="none")
-                    total = total + (each.clamp(max=config.cap) if config.cap else each).mean()
-            eq3 = config.diversity is Diversity.EQ3
-            terms.append((-config.alpha / 2 if eq3 else config.alpha, total))
+            others = [images for j, images in enumerate(distilled) if j != i]
+            if config.diversity is Diversity.EQ4:
+                weight = config.alpha
+                values = [F.cross_entropy(member(images), source_labels) for images in others]
+            else:
+                weight, cap = -config.alpha / 2, config.cap or None
+                values = [capped_cross_entropy(member(x), target_labels, cap) for x in others]
+            terms = [(weight, torch.stack(values).sum())]
             if config.clean_weight:
                 terms.append((config.clean_weight, F.cross_entropy(member(targets), target_labels)))
             if isinstance(config, DvergeAdvtConfig):
-                examples = self._examples(config, member, i, sources, source_labels, starts)
-                value = F.cross_entropy(member(examples), source_labels)
-                terms.append((config.adv_weight, value))
+                begin = start("attack", i, sources)
+                examples = pgd_examples(member, begin, sources, source_labels, config)
+                terms.append((config.adv_weight, F.cross_entropy(member(examples), source_labels)))
             losses.append(terms)
         return losses
 
-    def _advt(
-        self,
-        config: AdvtConfig,
-        batches: Sequence[Batch],
-        starts: Callable[[str, int, Tensor], Tensor],
-    ) -> list[list[tuple[float, Tensor]]]:
+    def _adversarial_training(
+        self, config: AdvtConfig, batches: Sequence[Batch], start: Start
+    ) -> list[Terms]:
         if config.attacked is Attacked.MIXTURE:
-            images, labels = batches[0]
+            ((images, labels),) = batches
             mixture = Ensemble(self.members)
-            examples = self._examples(config, mixture, 0, images, labels, starts)
-            work = [(images, labels, examples)] * len(self.members)
+            examples = pgd_examples(mixture, start("attack", 0, images), images, labels, config)
+            learned = [(images, examples, labels)] * len(self.members)
         else:
-            work = [
-                (images, labels, self._examples(config, member, i, images, labels, starts))
-                for i, (member, (images, labels)) in enumerate(
-                    zip(self.members, batches, strict=True)
-                )
-            ]
+            learned = []
+            for i, (member, (images, labels)) in enumerate(zip(self.members, batches, strict=True)):
+                examples = pgd_examples(member, start("attack", i, images), images, labels, config)
+                learned.append((images, examples, labels))
+        loss = self._joint_cross_entropy if config.joint else self._cross_entropy
         losses = []
-        for i, (images, labels, examples) in enumerate(work):
-            terms = [(1.0, self._of(i, examples, labels, config.joint))]
+        for i, (images, examples, labels) in enumerate(learned):
+            terms = [(1.0, loss(i, examples, labels))]
             if config.clean_weight:
-                terms.append((config.clean_weight, self._of(i, images, labels, config.joint)))
+                terms.append((config.clean_weight, loss(i, images, labels)))
             losses.append(terms)
         return losses
 
-    def _of(self, i: int, images: Tensor, labels: Tensor, joint: bool) -> Tensor:
-        """Member i's cross-entropy; or the mixture's, in which the others are constants to it."""
-        if not joint:
-            return F.cross_entropy(self.members[i](images), labels)
-        probabilities = [
-            member(images).softmax(1) if j == i else member(images).softmax(1).detach()
-            for j, member in enumerate(self.members)
-        ]
-        return F.nll_loss(torch.stack(probabilities).mean(0).log(), labels)
+    def _cross_entropy(self, i: int, images: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(self.members[i](images), labels)
 
-    @staticmethod
-    def _examples(
-        config: AdversarialConfig,
-        network: Conv | Ensemble,
-        i: int,
-        images: Tensor,
-        labels: Tensor,
-        starts: Callable[[str, int, Tensor], Tensor],
-    ) -> Tensor:
-        return descend(
-            lambda z: -F.cross_entropy(network(z), labels, reduction="sum"),
-            network,
-            starts("attack", i, images),
-            images,
-            config.pgd,
-        )
+    def _joint_cross_entropy(self, i: int, images: Tensor, labels: Tensor) -> Tensor:
+        """The mixture's cross-entropy, whose gradient is taken in member i's weights alone."""
+        probabilities = [member(images).softmax(1) for member in self.members]
+        fixed = [each if j == i else each.detach() for j, each in enumerate(probabilities)]
+        return F.nll_loss(torch.stack(fixed).mean(0).log(), labels)
 
 
 def feature_distance(member: Conv, images: Tensor, targets: Tensor, layer: int) -> Tensor:
-    """The sum of ‖f^l(z) - f^l(x)‖² over pairs of images z and targets x (Eq. 1)."""
+    """The sum of ‖f^l(z) - f^l(x)‖² over pairs of an image z and a target x (Eq. 1)."""
     return (member.features(images, layer) - member.features(targets, layer)).square().sum()
+
+
+def capped_cross_entropy(logits: Tensor, labels: Tensor, cap: float | None) -> Tensor:
+    """The mean of each image's cross-entropy, or of the cap where that is lower."""
+    each = F.cross_entropy(logits, labels, reduction="none")
+    return (each if cap is None else each.clamp(max=cap)).mean()
+
+
+def pgd_examples(
+    network: Conv | Ensemble,
+    start: Tensor,
+    images: Tensor,
+    labels: Tensor,
+    config: AdversarialConfig,
+) -> Tensor:
+    """L-inf PGD examples of the images (Madry et al. 2018)."""
+
+    def negative_loss(examples: Tensor) -> Tensor:
+        return -F.cross_entropy(network(examples), labels, reduction="sum")
+
+    return descend(negative_loss, network, start, images, config.pgd)
 
 
 def descend(

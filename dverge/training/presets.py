@@ -1,4 +1,4 @@
-"""Ready-made settings of each method."""
+"""Presets of each method."""
 
 from __future__ import annotations
 
@@ -54,7 +54,5 @@ PRESETS: dict[Method, dict[str, TrainingConfig]] = {
         ),
     },
 }
-"""By method and name; "report" is the report's recipe, or the one nearest to it.
-
-"tuned" is the best recipe found for the same network; it goes on from DVERGE+AdvT.
-"""
+"""By method and name. "report" is the report's recipe, or the nearest one; "tuned" is the best
+recipe found for the same network, and starts from DVERGE+AdvT."""

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,31 +16,27 @@ from torch import Tensor
 
 from dverge.data import ImageSet, Stream
 from dverge.errors import ConfigError, TrainingError
-from dverge.models import LAYERS, Conv, Ensemble, mix, seeded_conv
+from dverge.models import LAYERS, Ensemble, mix
 from dverge.seeds import derive_seed
-from dverge.training.config import (
-    Diversity,
-    DvergeConfig,
-    LayerChoice,
-    Schedule,
-    TrainingConfig,
-)
-from dverge.training.engine import Engine, Given
-from dverge.training.lanes import Lanes
-from dverge.training.objective import noises, objective, streams, weights
-from dverge.training.stacked import Stacked
+from dverge.training.config import Diversity, DvergeConfig, LayerChoice, TrainingConfig
+from dverge.training.cpu_engine import CpuEngine
+from dverge.training.engine import BatchInputs, Engine
+from dverge.training.gpu_engine import GpuEngine
+from dverge.training.objective import make_terms, noise_sets, stream_names, term_weights
+from dverge.training.start import initial_members
 
-READ_EVERY = 0.25  # seconds between looks at the running loss, which wait for the device
-MOST_LOOKS = 20  # an epoch, so that the figures of a long training stay few
+# Reading the running loss waits for the device, and each reading is a row that the run keeps.
+SECONDS_BETWEEN_READINGS = 0.25
+MOST_READINGS_PER_EPOCH = 20
 
 
 @dataclass(frozen=True)
 class StepMetrics:
-    """The running loss inside an epoch: the mean since the last look.
+    """The running loss within an epoch.
 
     Attributes:
-        epoch: epochs done, with the fraction of this one, for the time axis.
-        loss: of each member, its terms weighted and summed.
+        epoch: epochs done, with the fraction of the current one.
+        loss: each member's loss, the mean over the batches since the last StepMetrics.
     """
 
     epoch: float
@@ -48,18 +45,18 @@ class StepMetrics:
 
 @dataclass(frozen=True)
 class EpochMetrics:
-    """One epoch's figures; losses are mean cross-entropies in nats, accuracies in [0, 1].
+    """The metrics of one epoch; losses are mean cross-entropies in nats, accuracies in [0, 1].
 
     Attributes:
         epoch: epochs done.
-        train_loss: of each member, the mean over the epoch's batches as it trained.
-        terms: of each member by the term's name, what train_loss is the weighted sum of.
-        layer: the one whose features were distilled, None if there was none or more than one.
+        train_loss: each member's loss, the mean over the epoch's batches as it trained.
+        terms: by name, each member's unweighted terms of train_loss.
+        layer: the layer whose features were distilled; None if none or several were.
         val_loss, val_accuracy: of each member, on the validation images.
         mixture_val_loss, mixture_val_accuracy: of the mixture, on the validation images.
-        learning_rate: at the epoch's end.
-        images_per_second: training images seen, of all members together.
-        seconds: time spent in the epoch, over all sessions of a resumed run.
+        learning_rate: at the end of the epoch.
+        images_per_second: training images, those of all members together.
+        seconds: time spent in the epoch, before and after a resume together.
     """
 
     epoch: int
@@ -78,17 +75,16 @@ class EpochMetrics:
 class Training:
     """Trains the members of a config.
 
-    `run()` yields after every batch: None, or metrics when there are some. Whoever iterates may
-    stop at any yield; `state_dict()` then holds all that is needed to go on, and a training that
-    goes on from it is, on a CPU, bit for bit the one that was never stopped. All that is random
-    is a function of the seed, the epoch and the batch.
+    `run()` yields after every batch: metrics, or None. The caller may stop at any yield; then
+    `state_dict()` holds everything needed to resume. On a CPU, a resumed training is bit for bit
+    the one that never stopped: everything random depends on the seed, epoch and batch alone.
 
     Args:
-        config: what to train.
+        config: the method and its settings.
         train: training images; the first config.training_images are used.
         validation: validation images.
         device: where to train.
-        start: the ensemble to go on from, at least config.members Conv; fresh ones if None.
+        start: the ensemble to start from, at least config.members Conv; None for fresh members.
 
     Raises:
         ConfigError: there are too few images or members.
@@ -108,23 +104,18 @@ class Training:
             )
         self.config = config
         self.device = device
-        self.members = _members(config, device, start)
+        self.members = initial_members(config, device, start)
         self.engine = engine_for(device)(self.members, config.momentum, config.weight_decay)
-        self.terms, self.term_weights = objective(config), weights(config)
-        self._weighting = torch.tensor(
-            list(self.term_weights.values()), dtype=torch.float64, device=device
-        ).unsqueeze(1)
         used = train.subset(slice(config.training_images)).to(device)
         self.streams = [
             Stream(used, config.batch_size, config.seed, name, config.augmentation)
-            for name in streams(config)
+            for name in stream_names(config)
         ]
         self.batches_per_epoch = self.streams[0].batches_per_epoch
-        held_out = validation.to(device)
-        self.validation = (held_out.pixels(), held_out.labels)
-        self.epoch, self.batch, self.seconds = 0, 0, 0.0
-        self.sums = self._no_sums()
-        self.averaged = torch.zeros_like(self.engine.weights, dtype=torch.float64)
+        self.validation = validation.to(device)
+        self.epoch, self.batch, self.seconds = 0, 0, 0.0  # epochs done; batches, time of the next
+        self.term_sums = self._zero_term_sums()  # over the batches of that epoch
+        self.weight_sum = torch.zeros_like(self.engine.weights, dtype=torch.float64)
 
     def run(self) -> Iterator[StepMetrics | EpochMetrics | None]:
         """Train to the end, yielding after every batch.
@@ -140,30 +131,30 @@ class Training:
         return Ensemble(self.members)
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, momenta and position, as tensors and plain values."""
+        """Weights, momentum buffers and position, as tensors and plain values."""
         state = {
             "engine": self.engine.state_dict(),
             "epoch": self.epoch,
             "batch": self.batch,
             "seconds": self.seconds,
-            "sums": self.sums,
+            "sums": self.term_sums,
         }
-        return state | {"averaged": self.averaged} if self.config.average_last else state
+        return state | {"averaged": self.weight_sum} if self.config.average_last else state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state_dict of the same config; bit for bit on the same kind of device.
+        """Resume from a state_dict of the same config.
 
         Raises:
-            TrainingError: it is of another config.
+            TrainingError: the state belongs to another config.
         """
         try:
             self.engine.load_state_dict(state["engine"])
             self.epoch, self.batch, self.seconds = state["epoch"], state["batch"], state["seconds"]
-            if state["sums"].shape != self.sums.shape:
+            if state["sums"].shape != self.term_sums.shape:
                 raise ValueError(f"sums has shape {tuple(state['sums'].shape)}")
-            self.sums = state["sums"].to(self.device, copy=True)
+            self.term_sums = state["sums"].to(self.device, copy=True)
             if self.config.average_last:
-                self.averaged.copy_(state["averaged"])
+                self.weight_sum.copy_(state["averaged"])
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise TrainingError(
                 "the saved state does not fit a training with these settings "
@@ -171,12 +162,12 @@ class Training:
             ) from error
 
     def progress(self) -> float:
-        """Share of all batches that is done, 0 to 1."""
+        """The share of all batches that is done, 0 to 1."""
         done = self.epoch * self.batches_per_epoch + self.batch
         return done / (self.config.epochs * self.batches_per_epoch)
 
     def layer(self) -> int:
-        """The layer to distil from in this batch; 0 where nothing is distilled."""
+        """The layer whose features are distilled in this batch; 0 if the method distils none."""
         if not isinstance(self.config, DvergeConfig):
             return 0
         if self.config.layer.fixed is not None:
@@ -186,118 +177,115 @@ class Training:
             parts.append(self.batch)
         return random.Random(derive_seed(*parts)).randint(1, LAYERS)
 
-    def given(self, batches: tuple[tuple[Tensor, Tensor], ...]) -> Given:
-        """An iteration's inputs: a batch of each stream, and the noise of random starts."""
-        images = self.engine.encode(torch.stack([pixels for pixels, _ in batches]))
-        at = (self.epoch, self.batch)
-        drawn = [
-            self.engine.noise(sets, images, self.config.seed, name, *at)
-            if sets
-            else images.new_zeros(0)
-            for name, sets in zip(("distill", "attack"), noises(self.config), strict=True)
-        ]
-        return Given(images, torch.stack([labels for _, labels in batches]), *drawn)
-
-    def _no_sums(self) -> Tensor:
-        """Room for the sums of the terms' values over an epoch's batches, T×M."""
-        shape = (len(self.term_weights), self.config.members)
-        return torch.zeros(shape, dtype=torch.float64, device=self.device)
-
     def _run_epoch(self) -> Iterator[StepMetrics | EpochMetrics | None]:
-        recent, recent_batches = self._no_sums(), 0
-        clock = time.perf_counter()
-        last_look = clock
-        epochs = [stream.epoch(self.epoch, start=self.batch) for stream in self.streams]
-        for batches in zip(*epochs, strict=True):
-            values = self.engine.iterate(
-                self.terms, self.given(batches), self.layer(), self._learning_rate()
-            )
-            self.sums += values
-            recent += values
-            recent_batches += 1
+        unread, unread_batches = self._zero_term_sums(), 0
+        last_reading = continued = time.perf_counter()
+        streams = [stream.epoch(self.epoch, start=self.batch) for stream in self.streams]
+        for batches in zip(*streams, strict=True):
+            terms = self._iterate(batches)
+            self.term_sums += terms
+            unread += terms
+            unread_batches += 1
             self.batch += 1
             now = time.perf_counter()
-            self.seconds += now - clock
-            clock = now
+            self.seconds += now - continued
+            continued = now
             if self.batch == self.batches_per_epoch:
-                break  # so that no yield falls between the last batch and the epoch's figures
+                break  # the epoch's own metrics are what is yielded after its last batch
             metrics = None
-            enough = recent_batches * MOST_LOOKS >= self.batches_per_epoch
-            if enough and now - last_look > READ_EVERY:
+            enough = unread_batches * MOST_READINGS_PER_EPOCH >= self.batches_per_epoch
+            if enough and now - last_reading > SECONDS_BETWEEN_READINGS:
                 done = self.epoch + self.batch / self.batches_per_epoch
-                metrics = StepMetrics(done, self._loss(recent / recent_batches))
-                recent, recent_batches, last_look = self._no_sums(), 0, now
+                metrics = StepMetrics(done, self._member_losses(unread / unread_batches))
+                unread, unread_batches, last_reading = self._zero_term_sums(), 0, now
             yield metrics
-            clock = time.perf_counter()  # time that the caller took is not training time
+            continued = time.perf_counter()  # the caller's time is not training time
         yield self._end_epoch()
 
-    def _end_epoch(self) -> EpochMetrics:
-        means = self.sums / self.batches_per_epoch
-        train_loss = self._loss(means)
-        learning_rate, seconds = self._learning_rate(), self.seconds
-        drawn_once = isinstance(self.config, DvergeConfig) and (
-            self.config.layer is not LayerChoice.BATCH
+    def _iterate(self, batches: tuple[tuple[Tensor, Tensor], ...]) -> Tensor:
+        """Train on one batch of each stream; the terms' unweighted values, T×M."""
+        images = self.engine.encode(torch.stack([pixels for pixels, _ in batches]))
+        labels = torch.stack([labels for _, labels in batches])
+        noise = [
+            self.engine.noise(sets, images, self.config.seed, name, self.epoch, self.batch)
+            for name, sets in noise_sets(self.config).items()
+        ]
+        return self.engine.iterate(
+            partial(make_terms, self.config),
+            BatchInputs(images, labels, *noise),
+            self.layer(),
+            self._learning_rate(),
         )
-        layer = self.layer() if drawn_once else None
-        self._average()
+
+    def _end_epoch(self) -> EpochMetrics:
+        """Average the weights where the config asks for it, validate, and count the epoch."""
+        config = self.config
+        means = self.term_sums / self.batches_per_epoch
+        train_loss = self._member_losses(means)
+        layer, learning_rate, seconds = self.layer(), self._learning_rate(), self.seconds
+        layer_varies = isinstance(config, DvergeConfig) and config.layer is LayerChoice.BATCH
+        self._average_weights()
         member_loss, member_accuracy, loss, accuracy = self._validate()
-        self._finite(member_loss)  # the last step alone can have spoilt the weights
+        self._require_finite(member_loss)  # the last step alone may have made the weights infinite
         self.epoch, self.batch, self.seconds = self.epoch + 1, 0, 0.0
-        self.sums = self._no_sums()
-        images = self.config.training_images * self.config.members
+        self.term_sums = self._zero_term_sums()
         return EpochMetrics(
             epoch=self.epoch,
             train_loss=train_loss,
-            terms=dict(zip(self.term_weights, means.tolist(), strict=True)),
-            layer=layer,
+            terms=dict(zip(term_weights(config), means.tolist(), strict=True)),
+            layer=None if layer_varies else layer or None,
             val_loss=member_loss,
             val_accuracy=member_accuracy,
             mixture_val_loss=loss,
             mixture_val_accuracy=accuracy,
             learning_rate=learning_rate,
-            images_per_second=images / max(seconds, 1e-9),
+            images_per_second=config.training_images * config.members / max(seconds, 1e-9),
             seconds=seconds,
         )
 
-    def _average(self) -> None:
-        """Add an epoch's last weights, if it is one of the last; their mean ends the training."""
-        left = self.config.epochs - (self.epoch + 1)
-        if left < self.config.average_last:
-            self.averaged += self.engine.weights
-            if left == 0:
-                self.engine.weights.copy_(self.averaged / self.config.average_last)
-
-    def _loss(self, values: Tensor) -> list[float]:
-        """Each member's loss of the terms' values T×M, refused if it is not finite."""
-        return self._finite((self._weighting * values).sum(0).tolist())
+    def _average_weights(self) -> None:
+        """Add up the weights at the ends of the last epochs; the training ends with their mean."""
+        epochs_left = self.config.epochs - (self.epoch + 1)
+        if epochs_left < self.config.average_last:
+            self.weight_sum += self.engine.weights
+            if epochs_left == 0:
+                self.engine.weights.copy_(self.weight_sum / self.config.average_last)
 
     @torch.no_grad()
     def _validate(self) -> tuple[list[float], list[float], float, float]:
-        images, labels = self.validation
-        members = self.ensemble().member_log_probs(images)
-        scores = torch.cat([members, mix(members).unsqueeze(0)])
-        losses = [F.nll_loss(score, labels).item() for score in scores]
-        accuracies = [(score.argmax(1) == labels).double().mean().item() for score in scores]
+        """Loss and accuracy of each member, and of the mixture, on the validation images."""
+        labels = self.validation.labels
+        members = self.ensemble().member_log_probs(self.validation.pixels())
+        networks = torch.cat([members, mix(members).unsqueeze(0)])
+        losses = [F.nll_loss(log_probs, labels).item() for log_probs in networks]
+        correct = [log_probs.argmax(1) == labels for log_probs in networks]
+        accuracies = [each.double().mean().item() for each in correct]
         return losses[:-1], accuracies[:-1], losses[-1], accuracies[-1]
 
     def _learning_rate(self) -> float:
-        base, done = self.config.learning_rate, self.progress()
-        if self.config.schedule is Schedule.COSINE:
-            return base * (1 + math.cos(math.pi * done)) / 2
-        if self.config.schedule is Schedule.STEPS:
-            return base * (0.01 if done >= 0.75 else 0.1 if done >= 0.5 else 1)
-        return base
+        return self.config.learning_rate * self.config.schedule.factor(self.progress())
 
-    def _finite(self, losses: list[float]) -> list[float]:
-        for i, value in enumerate(losses, 1):
-            if not math.isfinite(value):
+    def _zero_term_sums(self) -> Tensor:
+        """Zeros for the sums of the terms' values, float64 T×M."""
+        shape = (len(term_weights(self.config)), self.config.members)
+        return torch.zeros(shape, dtype=torch.float64, device=self.device)
+
+    def _member_losses(self, terms: Tensor) -> list[float]:
+        """Each member's loss from the unweighted terms T×M; raises TrainingError if not finite."""
+        weights = terms.new_tensor(list(term_weights(self.config).values()))
+        return self._require_finite((weights.unsqueeze(1) * terms).sum(0).tolist())
+
+    def _require_finite(self, losses: list[float]) -> list[float]:
+        for i, loss in enumerate(losses, 1):
+            if not math.isfinite(loss):
                 raise TrainingError(
-                    f"the loss of submodel {i} became {value} in epoch {self.epoch + 1}: the "
-                    f"training diverged. {self._mend()}"
+                    f"the loss of submodel {i} became {loss} in epoch {self.epoch + 1}: the "
+                    f"training diverged. {self._advice()}"
                 )
         return losses
 
-    def _mend(self) -> str:
+    def _advice(self) -> str:
+        """What to change after a training has diverged."""
         if isinstance(self.config, DvergeConfig) and self.config.diversity is Diversity.EQ3:
             return (
                 "The report warns of it: the loss of Eq. 3 has no lower bound. Set a cap (now "
@@ -308,17 +296,4 @@ class Training:
 
 def engine_for(device: torch.device) -> type[Engine]:
     """The faster engine for a device."""
-    return Stacked if device.type == "cuda" else Lanes
-
-
-def _members(config: TrainingConfig, device: torch.device, start: Ensemble | None) -> list[Conv]:
-    """The members to train, apart from those of the ensemble that they start from."""
-    fresh = [seeded_conv(derive_seed(config.seed, "weights", i)) for i in range(config.members)]
-    if start is not None:
-        if len(start) < config.members:
-            raise ConfigError(
-                f"members is {config.members}; the checkpoint to start from has {len(start)}."
-            )
-        for member, trained in zip(fresh, start.members, strict=False):
-            member.load_state_dict(trained.state_dict())
-    return [member.to(device).requires_grad_(False) for member in fresh]
+    return GpuEngine if device.type == "cuda" else CpuEngine

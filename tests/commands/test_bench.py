@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dverge.__main__ import main
-from dverge.training import Method
+from dverge.training import CONFIGS, Method, VanillaConfig
 
 Output = pytest.CaptureFixture[str]
 Refusal = Callable[[list[str]], str]
 
 
 def test_bench(folder: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = importlib.import_module("dverge.training.bench")  # its function has that name too
-    monkeypatch.setattr("dverge.timing.ROUNDS", 2)
-    monkeypatch.setattr("dverge.timing.ROUND_SECONDS", 0.0)
-    monkeypatch.setattr("dverge.evaluation.bench.IMAGES", 16)
-    for name, steps in (
-        ("DvergeConfig", {"distill_steps": 1}),
-        ("DvergeAdvtConfig", {"distill_steps": 1, "adv_steps": 1}),
-        ("AdvtConfig", {"adv_steps": 1}),
-    ):
-        monkeypatch.setattr(module, name, partial(getattr(module, name), **steps))
+    monkeypatch.setattr("dverge.benchmark.ROUNDS", 2)
+    monkeypatch.setattr("dverge.benchmark.ROUND_SECONDS", 0.0)
+    monkeypatch.setattr("dverge.benchmark.ATTACKED_IMAGES", 16)
+    distill: dict[str, Any] = {"distill_steps": 1}
+    attack: dict[str, Any] = {"adv_steps": 1}
+    monkeypatch.setattr(
+        "dverge.benchmark.CONFIGS",
+        {
+            Method.VANILLA: VanillaConfig,
+            Method.ADVT: partial(CONFIGS[Method.ADVT], **attack),
+            Method.DVERGE: partial(CONFIGS[Method.DVERGE], **distill),
+            Method.DVERGE_ADVT: partial(CONFIGS[Method.DVERGE_ADVT], **distill, **attack),
+        },
+    )
     assert main(["bench", "--device", "cpu", "--json", "rows.json"]) == 0
     printed = capsys.readouterr().out.splitlines()
     rows = json.loads((folder / "rows.json").read_text())

@@ -14,8 +14,8 @@ import pytest
 
 from dverge import checkpoints
 from dverge.__main__ import main
-from dverge.commands import INTERRUPTED_EXIT
 from dverge.checkpoints import CheckpointInfo
+from dverge.commands import INTERRUPTED_EXIT
 from dverge.data import full_data_available
 from dverge.runs import RunFolder, RunManager, RunState
 from dverge.training import Method

@@ -101,7 +101,7 @@ def test_stopped_and_resumed_many_times(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Also as soon as it is seen to have ended; and no row is written twice."""
-    monkeypatch.setattr("dverge.training.trainer.READ_EVERY", -1.0)  # a row a batch
+    monkeypatch.setattr("dverge.training.trainer.SECONDS_BETWEEN_READINGS", -1.0)  # a row a batch
     run = manager.submit(CONFIG, "again")
     for batch in (2, 3, 5, 9, 10, 14):
         gate.close_at(batch)

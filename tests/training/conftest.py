@@ -1,4 +1,4 @@
-"""Trainings small enough for a test, made of the bundled sample."""
+"""Small trainings on the bundled sample."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 
 from dverge.data import ImageSet, Split, load
 from dverge.models import Ensemble
-from dverge.training import Method, Training
-from tests.training.small import MakeTraining, tiny_config
+from dverge.training import Method, Training, TrainingConfig
+from tests.training.small import Finish, Finished, MakeTraining, finish, small_config
 
 
 @pytest.fixture(scope="session")
@@ -27,22 +27,31 @@ def train_images(shuffled: ImageSet) -> ImageSet:
 
 @pytest.fixture(scope="session")
 def held_out(shuffled: ImageSet) -> ImageSet:
-    return shuffled.subset(slice(800, 1000))
+    return shuffled.subset(slice(800, 860))
 
 
 @pytest.fixture(scope="session")
-def few(held_out: ImageSet) -> ImageSet:
-    return held_out.subset(slice(0, 60))
-
-
-@pytest.fixture(scope="session")
-def training(train_images: ImageSet, few: ImageSet) -> MakeTraining:
+def training(train_images: ImageSet, held_out: ImageSet) -> MakeTraining:
     """Makes a small training on the CPU, with some fields of its config changed."""
 
     def make(
         method: Method = Method.VANILLA, start: Ensemble | None = None, **fields: Any
     ) -> Training:
-        config = tiny_config(method, **fields)
-        return Training(config, train_images, few, torch.device("cpu"), start)
+        config = small_config(method, **fields)
+        return Training(config, train_images, held_out, torch.device("cpu"), start)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def finished(training: MakeTraining) -> Finish:
+    """Trains with these fields to the end, once a session."""
+    known: dict[TrainingConfig, Finished] = {}
+
+    def get(method: Method = Method.VANILLA, **fields: Any) -> Finished:
+        config = small_config(method, **fields)
+        if config not in known:
+            known[config] = finish(training(method, **fields))
+        return known[config]
+
+    return get

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from dverge.data import Augmentation, ImageSet
+from dverge.data import ImageSet
 from dverge.errors import ConfigError
 from dverge.training import (
     PRESETS,
@@ -19,8 +19,8 @@ from dverge.training import (
     measure_batch_seconds,
     total_batches,
 )
-from dverge.training.lanes import Lanes
-from tests.training.small import tiny_config
+from dverge.training.cpu_engine import CpuEngine
+from tests.training.small import ADVT, BOTH, DVERGE, Fields, small_config
 
 
 def test_it_is_near_the_truth(train_images: ImageSet, held_out: ImageSet) -> None:
@@ -39,61 +39,48 @@ def test_it_is_near_the_truth(train_images: ImageSet, held_out: ImageSet) -> Non
     [
         {},
         {"batch_size": 1, "members": 1},
-        {"augmentation": Augmentation.CROP_FLIP},
+        {"augmentation": "crop-flip"},
         {"batch_size": 100, "training_images": 100, "epochs": 1},  # one batch in all
         # This one would diverge at once.
         {"learning_rate": 9, "weight_decay": 1, "batch_size": 16, "training_images": 16},
         {"training_images": 1, "batch_size": 1},
         {"batch_size": 5, "training_images": 7, "schedule": "steps"},
+        {**DVERGE, "start": "nowhere"},  # the checkpoint to start from is not needed
+        BOTH,
+        ADVT,
     ],
 )
-def test_odd_configs(fields: dict[str, Any], train_images: ImageSet) -> None:
+def test_any_config_can_be_measured(fields: Fields, train_images: ImageSet) -> None:
     before = torch.get_rng_state()
-    seconds = measure_batch_seconds(VanillaConfig(**fields), train_images)
-    assert 1e-5 < seconds < 5
+    assert 1e-5 < measure_batch_seconds(small_config(**fields), train_images) < 5
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("method", Method)
-def test_every_method(method: Method, train_images: ImageSet) -> None:
-    assert 1e-5 < measure_batch_seconds(tiny_config(method), train_images) < 5
-
-
-def test_a_checkpoint_to_start_from_is_not_needed(train_images: ImageSet) -> None:
-    config = tiny_config(Method.DVERGE, start="nowhere")
-    assert 1e-5 < measure_batch_seconds(config, train_images) < 5
-
-
-@pytest.mark.parametrize(("layer", "due"), [("epoch", 5), ("batch", 5), ("2", 1)])
+@pytest.mark.parametrize(("layer", "count"), [("epoch", 5), ("batch", 5), ("2", 1)])
 def test_layers_are_mixed_as_in_a_long_training(
-    layer: str, due: int, train_images: ImageSet, monkeypatch: pytest.MonkeyPatch
+    layer: str, count: int, train_images: ImageSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that draws a layer an epoch draws all of them in the end, which differ in cost."""
+    """A training that draws a layer an epoch draws all of them in the end; they differ in cost."""
     layers: list[int] = []
-    distill = Lanes.distill
+    distill = CpuEngine.distill
 
-    def watched(engine: Lanes, *arguments: Any) -> torch.Tensor:
+    def watched(engine: CpuEngine, *arguments: Any) -> torch.Tensor:
         layers.append(arguments[3])
         return distill(engine, *arguments)
 
-    monkeypatch.setattr(Lanes, "distill", watched)
-    measure_batch_seconds(tiny_config(Method.DVERGE, layer=layer), train_images)
-    assert len(set(layers)) == due
-
-
-def test_a_batch_larger_than_the_images_there_are(
-    train_images: ImageSet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("dverge.training.estimate.ENOUGH", 0.0)
-    config = VanillaConfig(batch_size=900, training_images=900, members=1)
-    assert 1e-4 < measure_batch_seconds(config, train_images) < 20
+    monkeypatch.setattr(CpuEngine, "distill", watched)
+    measure_batch_seconds(small_config(**DVERGE, layer=layer), train_images)
+    assert len(set(layers)) == count
 
 
 def test_large_batches_take_neither_long_nor_much_memory(
     train_images: ImageSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Batches are few once they have taken long enough, and no image more than needed is copied."""
-    monkeypatch.setattr("dverge.training.estimate.ENOUGH", 0.0)
+    """There are few batches once they have taken long enough, and no image too many is copied.
+
+    Here a batch has more images than there are.
+    """
+    monkeypatch.setattr("dverge.training.estimate.MAX_SECONDS", 0.0)
     sizes: list[int] = []
     subset = ImageSet.subset
 
@@ -103,9 +90,9 @@ def test_large_batches_take_neither_long_nor_much_memory(
         return chosen
 
     monkeypatch.setattr(ImageSet, "subset", watched)
-    config = VanillaConfig(batch_size=2000, training_images=3000, members=1)
-    measure_batch_seconds(config, train_images)
-    assert max(sizes) == 3000
+    config = VanillaConfig(batch_size=900, training_images=1000, members=1)
+    assert 1e-4 < measure_batch_seconds(config, train_images) < 20
+    assert max(sizes) == 1000
 
 
 def test_a_device_that_is_not_here(train_images: ImageSet) -> None:
@@ -114,6 +101,6 @@ def test_a_device_that_is_not_here(train_images: ImageSet) -> None:
 
 
 def test_total_batches() -> None:
-    assert total_batches(tiny_config()) == 15
+    assert total_batches(small_config()) == 15
     assert total_batches(PRESETS[Method.VANILLA]["report"]) == 30 * 1531
     assert total_batches(PRESETS[Method.DVERGE]["report"]) == 200 * 1531
