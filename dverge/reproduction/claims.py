@@ -197,9 +197,9 @@ def counterpart(mine: TrainedEnsemble, theirs: ReproducedTable) -> TrainedEnsemb
 def _clean_on_most_images(trained: TrainedEnsemble, model: str) -> Result | None:
     """Accuracy without attack, measured or stated on the card: of the most test images."""
     measured = trained.results.get((Protocol.STANDARD, model, "clean"))
-    about = {"checkpoint": trained.info.name, "protocol": Protocol.STANDARD}
+    name, weights = trained.info.name, trained.info.digest
     stated = [
-        Result(**row, **about, weights=trained.info.digest)
+        Result(**row, checkpoint=name, protocol=Protocol.STANDARD, weights=weights)
         for row in trained.info.card.results
         if (row["model"], row["attack"], row["split"]) == (model, "clean", Split.TEST)
     ]

@@ -76,5 +76,5 @@ def _recipe(what: str, infos: Sequence[CheckpointInfo]) -> TrainingConfig:
             f"those of {before.replace('table-', 'Table ')} first: python -m dverge reproduce "
             f"--retrain {before}."
         )
-    snapshots = {"snapshot_every": SNAPSHOT_EVERY} if method is Method.DVERGE_ADVT else {}
-    return replace(config, start=start.name, start_digest=start.digest, **snapshots)
+    every = SNAPSHOT_EVERY if method is Method.DVERGE_ADVT else config.snapshot_every
+    return replace(config, start=start.name, start_digest=start.digest, snapshot_every=every)

@@ -120,8 +120,8 @@ def ensemble(
         }
         for column, correct in counts.items():
             for model, count in zip(MODELS, correct, strict=True):
-                about = {"checkpoint": info.name}
-                results[protocol, model, column] = result(model, column, count, protocol, **about)
+                made = result(model, column, count, protocol, checkpoint=info.name)
+                results[protocol, model, column] = made
     singles = {
         (column, "members"): result("mixture", column, single, STANDARD, victim="members")
         for column in ("fgsm", "pgd-linf")
