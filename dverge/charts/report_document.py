@@ -10,9 +10,9 @@ from dverge.charts.reproduction import ablation_frame, cell_frame, table_frame
 from dverge.charts.tables import to_latex, to_markdown
 from dverge.evaluation.protocols import Protocol
 from dverge.reproduction.ablation import ABOUT, read_ablation
-from dverge.reproduction.claims import HISTORY, Finding, Outcome, Verdict
+from dverge.reproduction.claims import HISTORY, Answer, Finding, Verdict
 from dverge.reproduction.matching import ReproducedTable, Reproduction
-from dverge.reproduction.printed import COLUMNS, PAPER, REPORT, Claim, Rule
+from dverge.reproduction.printed import COLUMNS, PAPER, REPORT, Claim
 from dverge.results import MIXTURE_NAME
 
 DEFINITION = (
@@ -33,10 +33,10 @@ SOURCE_TITLES = {
     HISTORY: "In the training's course",
 }
 OUTCOME_TITLES = {
-    Outcome.HOLDS: "Holds",
-    Outcome.ONLY_AS_REPORTED: "Only as the report measures",
-    Outcome.FAILS: "Does not hold",
-    Outcome.OPEN: "Cannot be said",
+    Answer.HOLDS: "Holds",
+    Answer.ONLY_AS_REPORTED: "Only as the report measures",
+    Answer.FAILS: "Does not hold",
+    Answer.OPEN: "Cannot be said",
 }
 PROTOCOL_DIFFERENCES = {
     "Weights": "report is as printed. here is the same protocol on our weights: other random "
@@ -53,20 +53,6 @@ PROTOCOL_DIFFERENCES = {
     "AutoAttack": "the standard set of four attacks, L∞ 8/255 and L2 0.5, where it was computed.",
 }
 """Why figures differ, by column."""
-RULES = {
-    Rule.ABOUT_60: "Each submodel's interval comes within 5 points of 60 %.",
-    Rule.CLEARLY_MORE: "In every column and training, the gain's interval is above zero.",
-    Rule.TEN_POINTS_MORE: "The gain's interval is above zero, and does not end below ten points.",
-    Rule.OVER_TEN_POINTS_MORE: "In every column and training, the gain's interval is above ten.",
-    Rule.NOT_LESS: "The interval of the difference is not below zero, and excludes a loss of 3.",
-    Rule.OVERFITS_AFTER_30: "Each submodel's validation loss is lowest within 10 epochs of epoch "
-    "30, and over 1 % higher at the end.",
-    Rule.STALLS_AT_THE_END: "Each submodel's training loss falls, with less than a tenth of its "
-    "fall in the last tenth of the epochs.",
-    Rule.STALLS_AROUND_40: "After epoch 40, less than a tenth of each loss's fall is left; ten "
-    "epochs before, more.",
-}
-"""When a claim holds."""
 
 
 # --- sentences ---
@@ -107,10 +93,10 @@ def outcome_counts(verdicts: Sequence[Verdict]) -> str:
     """How many claims hold."""
     counts = Counter(verdict.outcome for verdict in verdicts)
     words = {
-        Outcome.HOLDS: "hold",
-        Outcome.ONLY_AS_REPORTED: "hold only as the report measures",
-        Outcome.FAILS: "do not hold",
-        Outcome.OPEN: "cannot be said",
+        Answer.HOLDS: "hold",
+        Answer.ONLY_AS_REPORTED: "hold only as the report measures",
+        Answer.FAILS: "do not hold",
+        Answer.OPEN: "cannot be said",
     }
     parts = [f"{counts[outcome]} {text}" for outcome, text in words.items() if counts[outcome]]
     return f"Of {len(verdicts)} claims, {', '.join(parts)}."
@@ -220,14 +206,12 @@ def report_markdown(reproduction: Reproduction, verdicts: Sequence[Verdict]) -> 
 def _markdown_of(verdict: Verdict) -> str:
     """A claim, the report's words, what is compared by which rule, and the numbers."""
     claim = verdict.claim
-    lines = [
-        f"- **{claim.text}** ({quote_text(claim)}) {compared_text(claim)}. {RULES[claim.rule]}"
-    ]
+    lines = [f"- **{claim.text}** ({quote_text(claim)}) {compared_text(claim)}. {claim.rule}"]
     lines += [
         f"  - {SOURCE_TITLES[finding.source]}: **{finding.answer}**. {finding_text(finding)}"
         for finding in verdict.findings
     ]
-    if claim.why and verdict.outcome is not Outcome.HOLDS:
+    if claim.why and verdict.outcome is not Answer.HOLDS:
         lines.append(f"  - {claim.why}")
     return "\n".join(lines)
 
@@ -274,7 +258,7 @@ def _values_of(verdict: Verdict) -> dict[str, Any]:
         "text": claim.text,
         "quote": claim.quote,
         "section": claim.section,
-        "rule": RULES[claim.rule],
+        "rule": str(claim.rule),
         "outcome": str(verdict.outcome),
         "why": claim.why,
         "findings": [

@@ -24,24 +24,16 @@ Pair = tuple[Result, Result | None]
 
 
 class Answer(enum.StrEnum):
-    """What some results say of a claim."""
+    """What results say of a claim; ONLY_AS_REPORTED is an outcome of both protocols together."""
 
     HOLDS = "holds"
+    ONLY_AS_REPORTED = "holds as the report measures, not clearly otherwise"
     FAILS = "does not hold"
     OPEN = "cannot be said"
 
     @classmethod
     def of(cls, value: bool | None) -> Answer:
         return cls.OPEN if value is None else cls.HOLDS if value else cls.FAILS
-
-
-class Outcome(enum.StrEnum):
-    """What a claim comes to over both protocols."""
-
-    HOLDS = "holds"
-    ONLY_AS_REPORTED = "holds as the report measures, not clearly otherwise"
-    FAILS = "does not hold"
-    OPEN = "cannot be said"
 
 
 @dataclass(frozen=True)
@@ -86,15 +78,16 @@ class Verdict:
     findings: tuple[Finding, ...]
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> Answer:
+        """What both protocols come to."""
         first, *rest = self.findings
         others = {finding.answer for finding in rest}
         if first.answer is Answer.HOLDS and others - {Answer.HOLDS}:
             if first.source == Protocol.REPORT:
-                return Outcome.ONLY_AS_REPORTED
+                return Answer.ONLY_AS_REPORTED
             if Answer.FAILS in others:
-                return Outcome.OPEN
-        return Outcome(str(first.answer))
+                return Answer.OPEN
+        return first.answer
 
 
 def judge_all(reproduction: Reproduction) -> list[Verdict]:
@@ -110,8 +103,8 @@ def judge(claim: Claim, reproduction: Reproduction) -> Verdict:
     """
     if claim.figure:
         (figure,) = (f for f in reproduction.figures if f.printed.number == claim.figure)
-        looks = [(curves.info.name, *LOOKS[claim.rule](curves)) for curves in figure.curves]
-        parts = tuple(Part(f"{name}:", Answer.of(holds), text) for name, holds, text in looks)
+        checked = [(curves.info.name, *LOSS_CHECKS[claim.rule](curves)) for curves in figure.curves]
+        parts = tuple(Part(f"{name}:", Answer.of(holds), text) for name, holds, text in checked)
         return Verdict(claim, (Finding(HISTORY, agreed(part.answer for part in parts), parts),))
     protocols = [Protocol.REPORT, Protocol.STANDARD]
     if claim.single:
@@ -165,12 +158,12 @@ def _pairs(claim: Claim, reproduction: Reproduction, protocol: Protocol, column:
         if trained is None:
             return []
         if claim.single:
-            found = [trained.single.get((column, "members"))]
+            candidates = [trained.single.get((column, "members"))]
         elif protocol is Protocol.STANDARD and claim.columns == ("clean",):
-            found = [_clean_on_most_images(trained, model) for model in models]
+            candidates = [_clean_on_most_images(trained, model) for model in models]
         else:
-            found = [trained.results.get((protocol, model, column)) for model in models]
-        return [result for result in found if result is not None]
+            candidates = [trained.results.get((protocol, model, column)) for model in models]
+        return [result for result in candidates if result is not None]
 
     ours = reproduction.table(claim.ours)
     if claim.theirs is None:
@@ -327,7 +320,7 @@ def _stalls_around_40(curves: Curves) -> tuple[bool | None, str]:
     return all(now < STALLED <= then for now, then in zip(after, before, strict=True)), text
 
 
-LOOKS: dict[Rule, Callable[[Curves], tuple[bool | None, str]]] = {
+LOSS_CHECKS: dict[Rule, Callable[[Curves], tuple[bool | None, str]]] = {
     Rule.OVERFITS_AFTER_30: _overfits,
     Rule.STALLS_AT_THE_END: _stalls_at_the_end,
     Rule.STALLS_AROUND_40: _stalls_around_40,

@@ -22,7 +22,6 @@ from dverge.reproduction.claims import (
     Answer,
     Finding,
     LearningCurve,
-    Outcome,
     Verdict,
     agreed,
     counterpart,
@@ -58,21 +57,26 @@ from tests.reproduction.report_shelf import MODELS, epochs_of, result
 ROOT = Path(__file__).parents[2]
 REPORT, STANDARD = Protocol.REPORT, Protocol.STANDARD
 YES, NO, OPEN = Answer.HOLDS, Answer.FAILS, Answer.OPEN
-Counts = tuple[int, int, int, int]
+Change = tuple[Protocol, ReportTable, str, tuple[int, ...]]  # of a column
 
-# Correct images of 1,000, about as in the report's tables: three submodels and the mixture.
-FIGURES: dict[str, dict[str, Counts]] = {
+# Correct images of 1,000, about as in the report's tables: three submodels and the mixture. On the
+# card, those of the mixture of 10,000; single, of 1,000 under attacks on single submodels.
+FIGURES: dict[str, dict[str, tuple[int, ...]]] = {
     VANILLA.title: {
         "clean": (610, 600, 620, 680),
         "fgsm": (41, 48, 44, 165),
         "pgd-linf": (8, 13, 11, 71),
         "pgd-l2": (433, 440, 435, 553),
+        "card": (6700,),
+        "single": (120,),
     },
     DVERGE.title: {
         "clean": (570, 570, 600, 684),
         "fgsm": (71, 64, 60, 347),
         "pgd-linf": (16, 7, 15, 115),
         "pgd-l2": (240, 248, 302, 520),
+        "card": (6690,),
+        "single": (320,),
     },
     DVERGE_ADVT_25.title: {
         "clean": (584, 611, 641, 639),
@@ -85,6 +89,7 @@ FIGURES: dict[str, dict[str, Counts]] = {
         "fgsm": (272, 275, 277, 348),
         "pgd-linf": (216, 205, 200, 272),
         "pgd-l2": (539, 563, 576, 690),
+        "card": (6680,),
     },
     ADVT.title: {
         "clean": (600, 600, 600, 620),
@@ -94,55 +99,37 @@ FIGURES: dict[str, dict[str, Counts]] = {
     },
     TUNED_ADVT.title: {},
 }
-CLEAN = {
-    VANILLA.title: 6700,
-    DVERGE.title: 6690,
-    DVERGE_ADVT.title: 6680,
-}  # of 10,000, on the mixtures' cards
-SINGLE = {VANILLA.title: 120, DVERGE.title: 320}  # correct under attacks on single submodels
-Changes = dict[tuple[Protocol, str, str], Counts]  # by protocol, table's title and column
 
 
-def ensemble(
-    table: ReportTable, changes: Changes, seed: int = 0, clean: int = 0, single: int = 0
-) -> TrainedEnsemble:
+def ensemble(table: ReportTable, seed: int = 0, *changes: Change) -> TrainedEnsemble:
     """A training with the results of FIGURES under both protocols, but for the changes."""
-    on_card = replace(result("mixture", "clean", clean, STANDARD, n=10_000), held="")
     card = Card(table.method, "conv", {"m": f"{table.title}{seed}"}, seed=seed)
-    card = replace(card, results=[on_card.measured()] if clean else [])
     info = CheckpointInfo(f"{table.method}-s{seed}", Path("nowhere"), card)
-    results = {}
+    results, single = {}, {}
     for protocol in (REPORT, STANDARD):
-        counts = FIGURES[table.title] | {
-            column: new
-            for (p, t, column), new in changes.items()
-            if (p, t) == (protocol, table.title)
-        }
+        changed = {c: new for p, t, c, new in changes if (p, t) == (protocol, table)}
+        counts = FIGURES[table.title] | changed
+        for n in counts.pop("card", ()):
+            stated = result("mixture", "clean", n, STANDARD, n=10_000).measured()
+            card.results[:] = [stated | {"held": ""}]
+        for n in counts.pop("single", ()):
+            for column in ("fgsm", "pgd-linf"):
+                single[column, "members"] = result("mixture", column, n, STANDARD, victim="members")
         for column, correct in counts.items():
             for model, count in zip(MODELS, correct, strict=True):
                 made = result(model, column, count, protocol, checkpoint=info.name)
                 results[protocol, model, column] = made
-    singles = {
-        (column, "members"): result("mixture", column, single, STANDARD, victim="members")
-        for column in ("fgsm", "pgd-linf")
-        if single
-    }
-    return TrainedEnsemble(info, results, singles)
+    return TrainedEnsemble(info, results, single)
 
 
-def reproduction(
-    changes: Changes | None = None,
-    clean: dict[str, int] | None = None,
-    single: dict[str, int] | None = None,
-    more: Sequence[tuple[ReportTable, TrainedEnsemble]] = (),
-) -> Reproduction:
-    """One training of each table, and more."""
-    cleans, singles = CLEAN | (clean or {}), SINGLE | (single or {})
+def reproduction(*changes: Change, second_dverge: Change | None = None) -> Reproduction:
+    """One training of each table, or two of DVERGE, with changed results."""
     groups = []
     for table in (*REPORT_TABLES, ADVT, TUNED_ADVT):
-        about = {"clean": cleans.get(table.title, 0), "single": singles.get(table.title, 0)}
-        first = ensemble(table, changes or {}, **about)
-        groups.append(ReproducedTable(table, (first, *(each for t, each in more if t is table))))
+        trained = [ensemble(table, 0, *changes)]
+        if second_dverge and table is DVERGE:
+            trained.append(ensemble(table, 1, second_dverge))
+        groups.append(ReproducedTable(table, tuple(trained)))
     return Reproduction(tuple(groups), (), {}, ())
 
 
@@ -203,35 +190,33 @@ def test_several_answers(known: list[Answer], in_all: Answer, by_all: Answer) ->
 @pytest.mark.parametrize(
     ("findings", "outcome"),
     [
-        ([("report", YES), ("standard", YES)], Outcome.HOLDS),
-        ([("report", YES), ("standard", NO)], Outcome.ONLY_AS_REPORTED),
-        ([("report", YES), ("standard", OPEN)], Outcome.ONLY_AS_REPORTED),
-        ([("report", NO), ("standard", YES)], Outcome.FAILS),
-        ([("report", NO), ("standard", NO)], Outcome.FAILS),
-        ([("report", OPEN), ("standard", YES)], Outcome.OPEN),
-        ([("report", OPEN), ("standard", NO)], Outcome.OPEN),
-        ([("standard", YES), ("report", OPEN)], Outcome.HOLDS),
-        ([("standard", YES), ("report", NO)], Outcome.OPEN),
-        ([("standard", NO), ("report", YES)], Outcome.FAILS),
-        ([("standard", OPEN), ("report", YES)], Outcome.OPEN),
-        ([("history", YES)], Outcome.HOLDS),
+        ([("report", YES), ("standard", YES)], Answer.HOLDS),
+        ([("report", YES), ("standard", NO)], Answer.ONLY_AS_REPORTED),
+        ([("report", YES), ("standard", OPEN)], Answer.ONLY_AS_REPORTED),
+        ([("report", NO), ("standard", YES)], Answer.FAILS),
+        ([("report", NO), ("standard", NO)], Answer.FAILS),
+        ([("report", OPEN), ("standard", YES)], Answer.OPEN),
+        ([("report", OPEN), ("standard", NO)], Answer.OPEN),
+        ([("standard", YES), ("report", OPEN)], Answer.HOLDS),
+        ([("standard", YES), ("report", NO)], Answer.OPEN),
+        ([("standard", NO), ("report", YES)], Answer.FAILS),
+        ([("standard", OPEN), ("report", YES)], Answer.OPEN),
+        ([("history", YES)], Answer.HOLDS),
     ],
 )
 def test_the_first_finding_decides_and_others_restrict_it(
-    findings: list[tuple[str, Answer]], outcome: Outcome
+    findings: list[tuple[str, Answer]], outcome: Answer
 ) -> None:
     assert Verdict(CLAIMS[0], tuple(Finding(*each) for each in findings)).outcome is outcome
 
 
 # --- claims about results ---
 
-BY_RESULTS = [claim for claim in CLAIMS if not claim.figure]
-
 
 def test_results_like_the_reports_bear_every_claim_out() -> None:
-    for claim in BY_RESULTS:
+    for claim in (claim for claim in CLAIMS if not claim.figure):
         verdict = judge(claim, reproduction())
-        assert verdict.outcome is Outcome.HOLDS, verdict
+        assert verdict.outcome is Answer.HOLDS, verdict
         assert all(finding.results and finding.parts for finding in verdict.findings)
 
 
@@ -257,63 +242,58 @@ def test_results_like_the_reports_bear_every_claim_out() -> None:
 )
 @pytest.mark.parametrize("protocol", [REPORT, STANDARD])
 def test_an_answer_changes_with_the_results_of_its_protocol(
-    protocol: Protocol, start: str, table: ReportTable, column: str, new: Counts, answer: Answer
+    protocol: Protocol,
+    start: str,
+    table: ReportTable,
+    column: str,
+    new: tuple[int, ...],
+    answer: Answer,
 ) -> None:
-    verdict = judge(claim_of(start), reproduction({(protocol, table.title, column): new}))
+    verdict = judge(claim_of(start), reproduction((protocol, table, column, new)))
     found = {finding.source: finding.answer for finding in verdict.findings}
     other = {REPORT: STANDARD, STANDARD: REPORT}[protocol]
     assert (found[protocol], found[other]) == (answer, YES)
 
 
 @pytest.mark.parametrize(
-    ("clean", "answer"), [((610, 549, 620, 0), YES), ((610, 500, 620, 0), NO), ((700,) * 4, NO)]
+    ("start", "change", "expected"),
+    [
+        ("A vanilla classifier is", (REPORT, VANILLA, "clean", (610, 549, 620, 0)), [YES, YES]),
+        ("A vanilla classifier is", (REPORT, VANILLA, "clean", (610, 500, 620, 0)), [NO, YES]),
+        ("A vanilla classifier is", (REPORT, VANILLA, "clean", (700, 600, 600, 0)), [NO, YES]),
+        ("DVERGE keeps the clean", (STANDARD, DVERGE, "card", (6600,)), [YES, YES]),
+        ("DVERGE keeps the clean", (STANDARD, DVERGE, "card", (6520,)), [NO, YES]),
+        ("DVERGE keeps the clean", (STANDARD, DVERGE, "card", (7000,)), [YES, YES]),
+        ("DVERGE+AdvT costs no clean", (STANDARD, DVERGE_ADVT, "card", (6400,)), [NO, YES]),
+        ("Attacks on single submodels", (STANDARD, DVERGE, "single", (121,)), [OPEN]),
+        ("Attacks on single submodels", (STANDARD, DVERGE, "single", (60,)), [NO]),
+    ],
 )
-def test_about_60_per_cent_is_every_submodels_interval_within_5_points(
-    clean: Counts, answer: Answer
+def test_claims_that_are_judged_in_their_own_way(
+    start: str, change: Change, expected: list[Answer]
 ) -> None:
-    verdict = judge(CLAIMS[0], reproduction({(REPORT, VANILLA.title, "clean"): clean}))
-    assert answers(verdict) == [answer, YES]
+    """Single figures, clean accuracy on the most test images, and attacks on single submodels."""
+    assert answers(judge(claim_of(start), reproduction(change))) == expected
 
 
-@pytest.mark.parametrize(("dverge", "answer"), [(6700, YES), (6600, YES), (6520, NO), (7000, YES)])
-def test_clean_accuracy_alone_is_compared_on_the_most_test_images(
-    dverge: int, answer: Answer
-) -> None:
-    claim = claim_of("DVERGE keeps the clean")
-    first, second = judge(claim, reproduction(clean={DVERGE.title: dverge})).findings
-    assert (first.source, first.answer) == (STANDARD, answer)
-    assert {r.n for r in first.results} == {10_000}
-    assert (second.source, second.answer) == (REPORT, YES)
-
-
-def test_advts_loss_of_clean_accuracy() -> None:
-    claim = claim_of("DVERGE+AdvT costs no clean")
-    made = reproduction(clean={DVERGE_ADVT.title: 6400, DVERGE.title: 6700})
-    assert judge(claim, made).outcome is Outcome.FAILS
-
-
-@pytest.mark.parametrize(("single", "answer"), [(320, YES), (121, OPEN), (60, NO)])
-def test_what_attacks_on_single_submodels_leave(single: int, answer: Answer) -> None:
-    claim = claim_of("Attacks on single submodels")
-    assert answers(judge(claim, reproduction(single={DVERGE.title: single}))) == [answer]
+def test_clean_accuracy_alone_is_compared_on_the_most_test_images() -> None:
+    first, second = judge(claim_of("DVERGE keeps the clean"), reproduction()).findings
+    assert first.source == STANDARD and {r.n for r in first.results} == {10_000}
+    assert second.source == REPORT and {r.n for r in second.results} == {1000}
 
 
 @pytest.mark.parametrize(("mixture", "answer"), [(131, YES), (30, OPEN)])
 def test_trainings_must_agree(mixture: int, answer: Answer) -> None:
-    second = ensemble(DVERGE, {(REPORT, DVERGE.title, "pgd-linf"): (16, 7, 15, mixture)}, seed=1)
-    verdict = judge(claim_of("DVERGE gains ten points"), reproduction(more=[(DVERGE, second)]))
+    """The numbers are their mean gain, and the lowest and highest ends of all intervals."""
+    made = reproduction(second_dverge=(REPORT, DVERGE, "pgd-linf", (16, 7, 15, mixture)))
+    verdict = judge(claim_of("DVERGE gains ten points"), made)
     assert answers(verdict) == [answer, YES]
-    assert len(verdict.findings[0].parts[0].details) == 2
-
-
-def test_the_numbers_are_the_mean_gain_and_the_ends_of_all_intervals() -> None:
-    second = ensemble(DVERGE, {(REPORT, DVERGE.title, "pgd-linf"): (16, 7, 15, 131)}, seed=1)
-    verdict = judge(claim_of("DVERGE gains ten points"), reproduction(more=[(DVERGE, second)]))
     best = result("member-2", "pgd-linf", 13, REPORT)
-    gains = [difference(result("mixture", "pgd-linf", n, REPORT), best) for n in (115, 131)]
-    (part,) = verdict.findings[0].parts
+    gains = [difference(result("mixture", "pgd-linf", n, REPORT), best) for n in (115, mixture)]
+    mean = sum(gain.points for gain in gains) / 2
     low, high = min(gain.low for gain in gains), max(gain.high for gain in gains)
-    assert part.text == f"+11.0 ({low:+.1f} to {high:+.1f})"
+    (part,) = verdict.findings[0].parts
+    assert part.text == f"{mean:+.1f} ({low:+.1f} to {high:+.1f})".replace("-", "−")
     assert part.details[0] == (
         f"PGD L∞: dverge-s0 mixture 11.5 % against vanilla-s0 submodel 2 1.3 %, {gains[0]}"
     )
@@ -322,14 +302,14 @@ def test_the_numbers_are_the_mean_gain_and_the_ends_of_all_intervals() -> None:
 def test_without_results_nothing_can_be_said() -> None:
     for claim in CLAIMS:
         verdict = judge(claim, reproduce([]))
-        assert verdict.outcome is Outcome.OPEN
+        assert verdict.outcome is Answer.OPEN
         assert all(not finding.results and not finding.parts for finding in verdict.findings)
 
 
 def test_a_column_that_was_not_measured_leaves_it_open_unless_another_fails() -> None:
     claim = claim_of("DVERGE's mixture beats the vanilla mix")
     for fgsm, answer in ((347, OPEN), (100, NO)):
-        made = reproduction({(REPORT, DVERGE.title, "fgsm"): (71, 64, 60, fgsm)})
+        made = reproduction((REPORT, DVERGE, "fgsm", (71, 64, 60, fgsm)))
         made.table(DVERGE).trained[0].results.pop((REPORT, "mixture", "pgd-linf"))
         finding = judge(claim, made).findings[0]
         assert finding.answer is answer and finding.parts[1].text == "not measured yet"
@@ -359,13 +339,13 @@ def test_means_over_draws_are_compared_image_by_image() -> None:
 
 
 def test_a_training_is_compared_with_its_start_else_its_seed_else_the_first() -> None:
-    vanilla = [ensemble(VANILLA, {}, seed) for seed in (3, 4)]
+    vanilla = [ensemble(VANILLA, seed) for seed in (3, 4)]
     table = ReproducedTable(VANILLA, tuple(vanilla))
-    mine = ensemble(DVERGE, {}, seed=4)
+    mine = ensemble(DVERGE, 4)
     assert counterpart(mine, table) is vanilla[1]
     mine.info.card.config["start_digest"] = vanilla[0].info.digest
     assert counterpart(mine, table) is vanilla[0]
-    assert counterpart(ensemble(DVERGE, {}, seed=9), table) is vanilla[0]
+    assert counterpart(ensemble(DVERGE, 9), table) is vanilla[0]
     assert counterpart(mine, ReproducedTable(VANILLA, ())) is None
 
 
@@ -497,20 +477,20 @@ def test_stalling_around_epoch_40(
 def test_the_shipped_results_give_these_verdicts() -> None:
     """As they were when each was a function of its own."""
     expected = [
-        ("A vanilla classifier is correct", Outcome.HOLDS, [YES, YES]),
-        ("A vanilla classifier overfits", Outcome.HOLDS, [YES]),
-        ("DVERGE's mixture beats its own", Outcome.ONLY_AS_REPORTED, [YES, OPEN]),
-        ("DVERGE's mixture beats the vanilla sub", Outcome.OPEN, [OPEN, NO]),
-        ("DVERGE gains ten points", Outcome.ONLY_AS_REPORTED, [YES, NO]),
-        ("DVERGE's mixture beats the vanilla mix", Outcome.ONLY_AS_REPORTED, [YES, NO]),
-        ("Attacks on single submodels", Outcome.HOLDS, [YES]),
-        ("DVERGE keeps the clean", Outcome.HOLDS, [YES, OPEN]),
-        ("DVERGE's training losses stall", Outcome.HOLDS, [YES]),
-        ("DVERGE+AdvT gains over ten", Outcome.OPEN, [OPEN, YES]),
-        ("DVERGE+AdvT costs no clean", Outcome.FAILS, [NO, OPEN]),
-        ("DVERGE+AdvT is better after 50", Outcome.OPEN, [OPEN, OPEN]),
-        ("DVERGE+AdvT's losses stall", Outcome.OPEN, [OPEN]),
-        ("DVERGE adds to what", Outcome.FAILS, [NO, NO]),
+        ("A vanilla classifier is correct", Answer.HOLDS, [YES, YES]),
+        ("A vanilla classifier overfits", Answer.HOLDS, [YES]),
+        ("DVERGE's mixture beats its own", Answer.ONLY_AS_REPORTED, [YES, OPEN]),
+        ("DVERGE's mixture beats the vanilla sub", Answer.OPEN, [OPEN, NO]),
+        ("DVERGE gains ten points", Answer.ONLY_AS_REPORTED, [YES, NO]),
+        ("DVERGE's mixture beats the vanilla mix", Answer.ONLY_AS_REPORTED, [YES, NO]),
+        ("Attacks on single submodels", Answer.HOLDS, [YES]),
+        ("DVERGE keeps the clean", Answer.HOLDS, [YES, OPEN]),
+        ("DVERGE's training losses stall", Answer.HOLDS, [YES]),
+        ("DVERGE+AdvT gains over ten", Answer.OPEN, [OPEN, YES]),
+        ("DVERGE+AdvT costs no clean", Answer.FAILS, [NO, OPEN]),
+        ("DVERGE+AdvT is better after 50", Answer.OPEN, [OPEN, OPEN]),
+        ("DVERGE+AdvT's losses stall", Answer.OPEN, [OPEN]),
+        ("DVERGE adds to what", Answer.FAILS, [NO, NO]),
     ]
     verdicts = judge_all(reproduce(checkpoints.list_all(ROOT / "checkpoints")[0]))
     for verdict, (start, outcome, each) in zip(verdicts, expected, strict=True):

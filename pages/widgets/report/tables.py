@@ -10,7 +10,6 @@ import streamlit as st
 from dverge.charts.report_document import (
     OUTCOME_TITLES,
     PROTOCOL_DIFFERENCES,
-    RULES,
     SOURCE_TITLES,
     compared_text,
     finding_text,
@@ -21,7 +20,7 @@ from dverge.charts.reproduction import auto_columns, column_title
 from dverge.checkpoints import CheckpointInfo
 from dverge.evaluation.naming import victim_title
 from dverge.evaluation.protocols import Protocol
-from dverge.reproduction.claims import HISTORY, Answer, Finding, Outcome, Part, Verdict
+from dverge.reproduction.claims import HISTORY, Answer, Finding, Part, Verdict
 from dverge.reproduction.matching import Cell, Reproduction, TableLine
 from dverge.reproduction.printed import COLUMNS
 from dverge.results import MIXTURE_NAME, Result
@@ -37,8 +36,12 @@ SIGNS = {
     True: ("✓", "holds", "our interval covers the printed figure"),
     False: ("≠", "fooled", "our interval does not cover the printed figure"),
 }
-ANSWERS = {Answer.HOLDS: ("✓", "holds"), Answer.FAILS: ("✕", "fooled"), Answer.OPEN: ("○", "wrong")}
-OUTCOMES = {Outcome.ONLY_AS_REPORTED: ("◐", "partly")}
+ANSWERS = {
+    Answer.HOLDS: ("✓", "holds"),
+    Answer.ONLY_AS_REPORTED: ("◐", "partly"),
+    Answer.FAILS: ("✕", "fooled"),
+    Answer.OPEN: ("○", "wrong"),
+}
 NOT_PRINTED = "Mixtures that the report does not show"
 
 
@@ -159,13 +162,13 @@ def show_claims(verdicts: Sequence[Verdict]) -> None:
 
 def _row(verdict: Verdict) -> str:
     claim, outcome = verdict.claim, verdict.outcome
-    sign, kind = OUTCOMES.get(outcome) or ANSWERS[Answer(str(outcome))]
-    why = f"<p>{escape(claim.why)}</p>" if claim.why and outcome is not Outcome.HOLDS else ""
+    sign, kind = ANSWERS[outcome]
+    why = f"<p>{escape(claim.why)}</p>" if claim.why and outcome is not Answer.HOLDS else ""
     compared = f"<summary>{escape(compared_text(claim))}</summary>"
     return (
         f'<tr><td class="{kind}"><i aria-hidden="true">{sign}</i> {OUTCOME_TITLES[outcome]}</td>'
         f'<th scope="row"><b>{escape(claim.text)}</b><q>{escape(quote_text(claim))}</q></th>'
-        f"<td><details>{compared}<p>{escape(RULES[claim.rule])}</p>{why}</details></td>"
+        f"<td><details>{compared}<p>{escape(claim.rule)}</p>{why}</details></td>"
         f"{_numbers(verdict)}</tr>"
     )
 
