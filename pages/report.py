@@ -1,4 +1,4 @@
-"""The report: its tables and figures again, beside what it printed, and what holds of it."""
+"""The report: its tables, figures and claims beside ours."""
 
 from __future__ import annotations
 
@@ -10,31 +10,35 @@ import streamlit as st
 
 from dverge.charts.report_document import (
     DEFINITION,
-    PROTOCOL_DIFFERENCES,
-    all_statements,
-    images_words,
+    READING,
+    differences_markdown,
+    headline,
+    images_text,
     outcome_counts,
     report_latex,
     report_markdown,
     report_values,
 )
-from dverge.charts.reproduction import ablation_frame, agreement_chart, agreement_frame, cell_frame
-from dverge.checkpoints import CheckpointInfo, read_history
+from dverge.charts.reproduction import (
+    Panel,
+    ablation_frame,
+    agreement_chart,
+    agreement_frame,
+    cell_frame,
+    figure_panels,
+)
+from dverge.checkpoints import HISTORY, CheckpointInfo
 from dverge.data import Split, full_data_available, load
 from dverge.evaluation.autoattack import autoattack_available
 from dverge.evaluation.protocols import Protocol
 from dverge.evaluation.store import Images, results_stamp
-from dverge.reproduction.ablation import ABOUT, VARIANTS, Variant, read_ablation
-from dverge.reproduction.figures import FigureAgain, reproduce_figures
-from dverge.reproduction.reproduction import Reproduction, TableAgain, reproduce
-from dverge.reproduction.statements import Statement
-from dverge.reproduction.trained import SETTINGS
+from dverge.reproduction.ablation import ABOUT, VARIANTS, read_ablation
+from dverge.reproduction.claims import Verdict, judge_all
+from dverge.reproduction.matching import ReproducedFigure, Reproduction, reproduce
+from dverge.reproduction.printed import PAPER, REPORT, SETTINGS
 from dverge.results import MIXTURE_NAME
-from dverge.runs import TUNED
-from pages.widgets.report.claims import show_all
-from pages.widgets.report.figures import show_figure
-from pages.widgets.report.retrain import show_retraining
-from pages.widgets.report.table import show_legend, show_table
+from pages.widgets.report.retrain import retraining_popover, show_queued
+from pages.widgets.report.tables import show_claims, show_names, show_tables
 from pages.widgets.robustness.measuring import offer, show_evaluations
 from pages.widgets.robustness.view import usual_images
 from pages.widgets.shared.messages import (
@@ -44,57 +48,73 @@ from pages.widgets.shared.messages import (
 )
 from pages.widgets.shared.navigation import enter_through_app
 from pages.widgets.shared.resources import all_checkpoints, results_of
-from pages.widgets.shared.words import duration
 
-Again = tuple[Reproduction, list[FigureAgain], list[Statement]]
+CONTENTS = (
+    "[Tables 1 to 3](#tables) · [Figures 2 to 4](#figures) · "
+    "[What holds, and what does not](#what-holds)"
+)
+LEGEND = (
+    "Accuracies in per cent. **report**: as printed. **here**: our weights under its protocol. "
+    "**standard**: the same weights under the standard protocol. Below each of ours: its 95 % "
+    "interval; of several trainings, from the lowest end to the highest. ✓ the interval in *here* "
+    "covers the printed figure, ≠ it does not."
+)
+PADDING = {"left": 0, "right": 14, "top": 5, "bottom": 0}  # the last epoch's label needs room
+PANEL_HEIGHT = 165
+PROTOCOL_TITLES = {
+    Protocol.REPORT: "The report's protocol",
+    Protocol.STANDARD: "The standard protocol",
+    Protocol.AUTOATTACK: "AutoAttack",
+}
 
 
-def again_of(infos: Sequence[CheckpointInfo]) -> Again:
-    """Tables, figures and statements, computed anew when a checkpoint or its figures change."""
-    key = tuple((str(info.folder), info.digest, results_stamp(info)) for info in infos)
-    return _again(key, infos)
+def reproduction_of(infos: Sequence[CheckpointInfo]) -> tuple[Reproduction, list[Verdict]]:
+    """Tables, figures and verdicts, computed again when a checkpoint or its results change."""
+    key = tuple(
+        (str(info.folder), info.digest, results_stamp(info), _history_time(info)) for info in infos
+    )
+    return _reproduction(key, infos)
+
+
+def _history_time(info: CheckpointInfo) -> int:
+    file = info.folder / HISTORY
+    return file.stat().st_mtime_ns if file.is_file() else 0
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _again(key: tuple[Any, ...], _infos: Sequence[CheckpointInfo]) -> Again:
-    found, figures = reproduce(_infos, results_of), reproduce_figures(_infos, read_history)
-    return found, figures, all_statements(found, figures)
+def _reproduction(
+    key: tuple[Any, ...], _infos: Sequence[CheckpointInfo]
+) -> tuple[Reproduction, list[Verdict]]:
+    reproduction = reproduce(_infos, results_of)
+    return reproduction, judge_all(reproduction)
 
 
-def show_answer(again: Again) -> None:
-    """How much of the report comes back, in a picture and a sentence."""
-    found, figures, statements = again
-    frame = agreement_frame(found)
+def show_answer(reproduction: Reproduction, verdicts: Sequence[Verdict]) -> None:
+    """How much of the report comes back, in a sentence and a picture."""
+    frame = agreement_frame(reproduction)
     with st.grid(2, min_column_width=380, gap="large"):
         words, picture = st.container(), st.container()
     if not frame.empty:
-        with picture:
-            st.altair_chart(
-                agreement_chart(frame),
-                key="agreement",
-                alt="Our figures against those printed in the report",
-            )
-            st.caption(
-                "A dot a printed figure; on the dashed line ours is the same. Open: our interval "
-                f"does not hold it. {images_words(found)}"
-            )
+        picture.altair_chart(
+            agreement_chart(frame),
+            key="agreement",
+            alt="Our figures against those printed in the report",
+        )
     with words:
-        st.subheader(found.headline, anchor=False)
-        st.markdown(outcome_counts(statements) + " They are listed at the end of this page.")
-        st.caption(DEFINITION)
-        downloads(found, figures, statements)
+        st.subheader(headline(reproduction), anchor=False)
+        st.markdown(outcome_counts(verdicts))
+        st.caption(f"{DEFINITION} In the picture, open dots are those that do not come back.")
+        show_downloads(reproduction, verdicts)
 
 
-def downloads(
-    found: Reproduction, figures: Sequence[FigureAgain], statements: Sequence[Statement]
-) -> None:
+def show_downloads(reproduction: Reproduction, verdicts: Sequence[Verdict]) -> None:
     """All of the page, as files."""
     files = {
-        "Markdown": (lambda: report_markdown(found, figures, statements), "md", "text/markdown"),
-        "LaTeX": (lambda: report_latex(found), "tex", "text/plain"),
-        "CSV": (lambda: cell_frame(found).to_csv(index=False), "csv", "text/csv"),
+        "Markdown": (lambda: report_markdown(reproduction, verdicts), "md", "text/markdown"),
+        "LaTeX": (lambda: report_latex(reproduction), "tex", "text/plain"),
+        "CSV": (lambda: cell_frame(reproduction).to_csv(index=False), "csv", "text/csv"),
         "JSON": (
-            lambda: json.dumps(report_values(found, figures, statements), indent=2),
+            lambda: json.dumps(report_values(reproduction, verdicts), indent=2),
             "json",
             "application/json",
         ),
@@ -112,78 +132,44 @@ def downloads(
             )
 
 
-def show_tables(found: Reproduction) -> None:
-    """Tables 1 to 3; the halves of Table 3 under each other."""
-    for number in (1, 2, 3):
-        halves = [table for table in found.tables if table.printed.number == number]
-        whole = len(halves) == 1
-        title = halves[0].printed.title if whole else f"Table {number}: DVERGE+AdvT"
-        st.subheader(title, anchor=f"table-{number}")
-        if number == 1:
-            show_legend()
-        for table in halves:
-            if not whole:
-                st.markdown(f"**After {table.printed.epochs} epochs**")
-            show_table(found.lines(table))
-            st.caption(words_of(found, table))
-        show_retraining(f"table-{number}", f"retrain-table-{number}")
+def show_more(reproduction: Reproduction) -> None:
+    """What can be done about the tables, and what explains them, each behind a button."""
+    with st.container(horizontal=True):
+        retraining_popover()
+        measuring_popover(reproduction)
+        with st.popover("Why figures differ", icon=":material/help:"):
+            st.markdown(differences_markdown())
+        if variants := read_ablation():
+            with st.popover("What matters in the tuned recipe", icon=":material/tune:"):
+                st.table(ablation_frame(variants).set_index("Recipe"))
+                done = (
+                    f"{len(variants)} of {len(VARIANTS)} measured, by `python -m dverge ablation`"
+                )
+                st.caption(f"{ABOUT} {done}.")
+    show_queued()
 
 
-def show_beyond(found: Reproduction, variants: Sequence[Variant]) -> None:
-    """All mixtures side by side, the best recipe found, and what matters in it."""
-    st.subheader("Beyond the report", anchor="beyond")
-    show_table(found.mixtures)
-    st.caption(
-        "All mixtures, on the same images. The tuned one has the same network and another "
-        f"recipe: it goes on from DVERGE+AdvT. {words_of(found, found.tuned)}"
-    )
-    show_retraining(TUNED, "retrain-tuned")
-    if variants:
-        st.markdown("**What matters in the tuned recipe**")
-        st.table(ablation_frame(variants).set_index("Recipe"))
-        done = f"{len(variants)} of {len(VARIANTS)} measured, by `python -m dverge ablation`"
-        st.caption(f"{ABOUT} {done}.")
-
-
-def words_of(found: Reproduction, table: TableAgain) -> str:
-    """Which trainings a table is of, how long they took, and how much comes back."""
-    if not table.trained:
-        return "There is no checkpoint here that was trained this way."
-    cards = [trained.info for trained in table.trained]
-    words = []
-    for info in cards:
-        seconds = info.card.training_seconds
-        took = f", trained in {duration(seconds)} on {info.card.device}" if seconds else ""
-        words.append(f"{info.name} (seed {info.card.seed}{took})")
-    several = " Figures are means over these." if len(cards) > 1 else ""
-    here = f"Here: {', '.join(words)}.{several}"
-    if not table.printed.rows:
-        return here
-    back, measured, _ = found.returned([table])
-    report = f" The report took {table.printed.took}." if table.printed.took else ""
-    return f"{here}{report} {back} of {measured} figures come back."
-
-
-def show_missing(found: Reproduction) -> None:
-    """Offers to measure what the tables lack; nothing is timed before they are looked at."""
-    groups = [*found.tables, found.advt, found.tuned]
-    infos = list({t.info.name: t.info for group in groups for t in group.trained}.values())
-    titles = {
-        Protocol.REPORT: "The report's protocol",
-        Protocol.STANDARD: "The standard protocol",
-        Protocol.AUTOATTACK: "AutoAttack",
-    }
-    due = [p for p in titles if p is not Protocol.AUTOATTACK or autoattack_available()]
-    lacking = [p for p in due if any(lacks(group, p) for group in groups)]
+def measuring_popover(reproduction: Reproduction) -> None:
+    """Offers to measure what the tables lack; nothing is timed before it is opened."""
+    titles = dict(PROTOCOL_TITLES)
+    if not autoattack_available():
+        titles.pop(Protocol.AUTOATTACK)
+    trained = [each for group in reproduction.groups for each in group.trained]
+    lacking = [
+        protocol
+        for protocol in titles
+        for keys in [[(protocol, MIXTURE_NAME, column) for column in SETTINGS[protocol]]]
+        if any(key not in each.results for each in trained for key in keys)
+    ]
     if not lacking:
         return
-    section = st.expander(
+    with st.popover(
         "Measure what is missing", icon=":material/speed:", on_change="rerun", key="report-missing"
-    )
-    if section.open:
-        with section:
+    ) as opened:
+        if opened.open:
+            infos = list({each.info.name: each.info for each in trained}.values())
             for protocol in lacking:
-                if (images := images_for(found, protocol)) is not None:
+                if (images := images_for(reproduction, protocol)) is not None:
                     offer(infos, protocol, images, titles[protocol])
                     continue
                 st.info(
@@ -193,22 +179,51 @@ def show_missing(found: Reproduction) -> None:
                 )
 
 
-def lacks(group: TableAgain, protocol: Protocol) -> bool:
-    """Some training of a table has no figure in one of a protocol's columns."""
-    keys = [(protocol, MIXTURE_NAME, column) for column in SETTINGS[protocol]]
-    return any(key not in each.figures for each in group.trained for key in keys)
-
-
-def images_for(found: Reproduction, protocol: Protocol) -> Images | None:
+def images_for(reproduction: Reproduction, protocol: Protocol) -> Images | None:
     """The images that the others were measured on, or the usual ones; None if they are not here."""
     if protocol is Protocol.REPORT and not full_data_available():
         return None
-    chosen = found.images.get(protocol)
-    if chosen is not None:
-        return chosen
-    if protocol is not Protocol.REPORT:
-        return usual_images()
-    return Images.of(load(Split.VALIDATION))
+    if (images := reproduction.images.get(protocol)) is not None:
+        return images
+    return usual_images() if protocol is not Protocol.REPORT else Images.of(load(Split.VALIDATION))
+
+
+def show_figures(figures: Sequence[ReproducedFigure]) -> None:
+    """Figures 2 to 4 side by side, each with training losses above validation losses."""
+    with st.grid(3, min_column_width=360, gap="medium"):
+        places = [st.container() for _ in figures]
+    for figure, place in zip(figures, places, strict=True):
+        with place:
+            show_figure(figure)
+
+
+def show_figure(figure: ReproducedFigure) -> None:
+    printed, number = figure.printed, figure.printed.number
+    st.markdown(f"**Figure {number}**", help=f"In the report: {printed.caption}.")
+    if not figure.curves:
+        st.caption("There is no training of this kind here yet.")
+        return
+    first = figure.curves[0]
+    key = (number, tuple((each.info.name, each.info.digest) for each in figure.curves))
+    for quantity, chart in _panels(key, figure):
+        st.altair_chart(
+            chart,
+            key=f"figure-{number}-{quantity}",
+            alt=f"Figure {number}: {quantity} of {first.info.name} against epochs",
+        )
+    show_names([each.info for each in figure.curves])
+    if not figure.whole:
+        missing = f"There is no training of {printed.epochs} epochs here yet"
+        st.caption(f"{missing}; this one has {first.epochs}.")
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _panels(key: tuple[int, tuple[tuple[str, str], ...]], _figure: ReproducedFigure) -> list[Panel]:
+    """The charts; they take a quarter of a second to build."""
+    return [
+        (quantity, chart.properties(padding=PADDING, height=PANEL_HEIGHT))
+        for quantity, chart in figure_panels(_figure, legends=False)
+    ]
 
 
 enter_through_app()
@@ -218,18 +233,25 @@ if not available:
     stop_without_checkpoints()
 show_evaluations()
 with errors_as_messages():
-    again = again_of(available)
-    show_answer(again)
-    show_missing(again[0])
-    show_tables(again[0])
-    show_beyond(again[0], read_ablation())
-    st.subheader("Why figures differ", anchor="why")
-    st.markdown("\n".join(f"- {line}" for line in PROTOCOL_DIFFERENCES))
-    for figure in again[1]:
-        st.subheader(f"Figure {figure.printed.number}", anchor=f"figure-{figure.printed.number}")
-        show_figure(figure)
-        if not figure.whole:
-            show_retraining(f"figure-{figure.printed.number}", f"retrain-{figure.printed.number}")
+    reproduction, verdicts = reproduction_of(available)
+    st.caption(f"{REPORT}. Its method: {PAPER}.")
+    st.markdown(CONTENTS)
+    show_answer(reproduction, verdicts)
+    st.subheader("Tables 1 to 3", anchor="tables")
+    st.caption(f"{LEGEND} {images_text(reproduction)}")
+    show_tables(reproduction)
+    show_more(reproduction)
+    st.subheader("Figures 2 to 4", anchor="figures")
+    st.caption(
+        "Losses against epochs; the report prints no data of its figures, so only ours are drawn. "
+        "Thin: submodels. Thick: the mixture. Dots: the lowest losses on the 1,024 validation "
+        "images. Second colour: another training, the mean of its submodels or its mixture. Strip: "
+        "the layer that each epoch distilled from, 1 dark to 5 bright."
+    )
+    show_figures(reproduction.figures)
     st.subheader("What holds, and what does not", anchor="what-holds")
-    show_all(again[2])
+    st.caption(READING)
+    show_claims(verdicts)
+    for reason in reproduction.unreadable:
+        st.warning(f"A history is left out: {reason}", icon=":material/folder_off:")
 show_left_out(broken)

@@ -18,7 +18,7 @@ from dverge.evaluation.predictions import clean_accuracy, predictions
 from dverge.evaluation.protocols import EvaluationConfig, Protocol
 from dverge.evaluation.store import all_results
 from dverge.reproduction.ablation import VARIANTS, read_ablation
-from dverge.reproduction.tables import REPORT_TABLES
+from dverge.reproduction.printed import REPORT_TABLES
 from dverge.results import MIXTURE_NAME, Result
 from tests.readme_figure import FILE, SHOWN, results_figure
 

@@ -1,4 +1,4 @@
-"""The report again as a document: Markdown to read, LaTeX tables, JSON for other programs."""
+"""The reproduced report as texts: sentences, Markdown, LaTeX tables, JSON for other programs."""
 
 from __future__ import annotations
 
@@ -6,92 +6,125 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from dverge.charts.reproduction import ablation_frame, again_frame, cell_frame
+from dverge.charts.reproduction import ablation_frame, cell_frame, table_frame
 from dverge.charts.tables import to_latex, to_markdown
 from dverge.evaluation.protocols import Protocol
 from dverge.reproduction.ablation import ABOUT, read_ablation
-from dverge.reproduction.figures import FigureAgain
-from dverge.reproduction.reproduction import Reproduction, TableAgain
-from dverge.reproduction.statements import Finding, Outcome, Statement
-from dverge.reproduction.table_statements import report_statements
+from dverge.reproduction.claims import HISTORY, Answer, Finding, Verdict
+from dverge.reproduction.matching import ReproducedTable, Reproduction
+from dverge.reproduction.printed import COLUMNS, PAPER, REPORT, Claim
+from dverge.results import MIXTURE_NAME
 
 DEFINITION = (
     "A figure comes back if the printed one lies within the 95 % interval (Wilson) of ours under "
     "the report's own protocol on its own validation images; where there are several trainings, "
-    "from the lowest of their intervals to the highest. Intervals are about the choice of images. "
-    "Chance in training comes on top, and a submodel's number means nothing across trainings, so "
-    "submodels may differ by more."
+    "from the lowest end of their intervals to the highest. Intervals are about the choice of "
+    "images. Chance in training comes on top, and a submodel's number means nothing across "
+    "trainings, so submodels may differ by more."
 )
 READING = (
-    "A statement does not hold where the figures clearly say the opposite; where they say neither, "
-    "it cannot be said. Differences are of the same images, with 95 % intervals."
+    "A claim does not hold where the numbers clearly say the opposite; where they say neither, it "
+    "cannot be said. Differences are of the same images, in points, with 95 % intervals: of "
+    "several trainings their mean, and the lowest and highest end of their intervals."
 )
-UNDER = {
+SOURCE_TITLES = {
     str(Protocol.REPORT): "As the report measures",
     str(Protocol.STANDARD): "Under the standard protocol",
-    str(Protocol.AUTOATTACK): "Under AutoAttack",
-    "history": "In the training's course",
+    HISTORY: "In the training's course",
 }
 OUTCOME_TITLES = {
-    Outcome.HOLDS: "Holds",
-    Outcome.ONLY_THEN: "Holds as the report measures, but not, or not clearly, under the standard "
-    "protocol",
-    Outcome.FAILS: "Does not hold",
-    Outcome.OPEN: "Cannot be said",
+    Answer.HOLDS: "Holds",
+    Answer.ONLY_AS_REPORTED: "Only as the report measures",
+    Answer.FAILS: "Does not hold",
+    Answer.OPEN: "Cannot be said",
 }
-PROTOCOL_DIFFERENCES = (
-    "*report* is as printed. *here* is the same protocol on our weights: other random numbers in "
-    "training, so other networks.",
-    "**No attack**: the report averages ten random draws of 256 validation images; *standard* "
-    "counts each test image once.",
-    "**FGSM**: the same attack, eps 0.03. *standard* also counts an image as lost that was wrong "
-    "before, and attacks the mixture in four ways, keeping the worst.",
-    "**PGD L∞**: the report takes 5 steps of 0.007 that nothing holds back, up to 0.035; "
-    "*standard* takes 50 steps within 0.03, from three random starts, the worst for each image.",
-    "**PGD L2**: the report's five steps of length 0.03 reach 0.15 at most; *standard* has 0.5, "
-    "50 steps and three random starts. These two columns are different questions.",
-    "**AutoAttack**: the standard set of four attacks, L∞ 8/255 and L2 0.5, where it was computed.",
-)
+PROTOCOL_DIFFERENCES = {
+    "Weights": "report is as printed. here is the same protocol on our weights: other random "
+    "numbers in training, so other networks.",
+    "no attack": "the report averages ten random draws of 256 validation images; standard counts "
+    "each test image once.",
+    "FGSM": "one step along the gradient's sign, the same attack in both, eps 0.03. standard also "
+    "counts an image as lost that was wrong before, and attacks the mixture in four ways, keeping "
+    "the worst.",
+    "PGD L∞": "repeated steps. The report takes 5 of 0.007 that nothing holds back, up to 0.035; "
+    "standard takes 50 within 0.03, from three random starts, the worst for each image.",
+    "PGD L2": "the report's five steps of length 0.03 reach 0.15 at most; standard has 0.5, 50 "
+    "steps and three random starts. These two columns are different questions.",
+    "AutoAttack": "the standard set of four attacks, L∞ 8/255 and L2 0.5, where it was computed.",
+}
+"""Why figures differ, by column."""
 
 
-def all_statements(found: Reproduction, figures: Iterable[FigureAgain]) -> list[Statement]:
-    """What the report says of its tables, then of its figures."""
-    return [*report_statements(found), *(s for each in figures for s in each.statements)]
+# --- sentences ---
 
 
-def outcome_counts(statements: Iterable[Statement]) -> str:
-    """How many statements hold, in a sentence."""
-    counts = Counter(statement.outcome for statement in statements)
+def returned(
+    reproduction: Reproduction,
+    tables: Iterable[ReproducedTable] | None = None,
+    mixtures: bool = False,
+) -> tuple[int, int, int]:
+    """The number of printed figures that come back, that were measured here, and of all.
+
+    Args:
+        tables: which tables; all if None.
+        mixtures: of the mixtures alone.
+    """
+    chosen = reproduction.tables if tables is None else tables
+    lines = [line for table in chosen for line in reproduction.lines(table) if line.printed]
+    lines = [line for line in lines if not mixtures or line.model == MIXTURE_NAME]
+    verdicts = [line.comes_back(column) for line in lines for column in COLUMNS]
+    return verdicts.count(True), len(verdicts) - verdicts.count(None), len(verdicts)
+
+
+def headline(reproduction: Reproduction) -> str:
+    """How many of the report's figures come back."""
+    back, measured, printed = returned(reproduction)
+    best, of, _ = returned(reproduction, mixtures=True)
+    if not measured:
+        return f"None of the report's {printed} figures has been measured here yet."
+    which = f"the report's {printed} figures"
+    if measured < printed:
+        which = f"the {measured} of {which} that were measured here"
+    mixtures = f", {best} of {of} for the mixtures" if of else ""
+    return f"{back} of {which} lie within our 95 % intervals{mixtures}."
+
+
+def outcome_counts(verdicts: Sequence[Verdict]) -> str:
+    """How many claims hold."""
+    counts = Counter(verdict.outcome for verdict in verdicts)
     words = {
-        Outcome.HOLDS: "hold",
-        Outcome.ONLY_THEN: "hold as the report measures but not clearly otherwise",
-        Outcome.FAILS: "do not hold",
-        Outcome.OPEN: "cannot be said",
+        Answer.HOLDS: "hold",
+        Answer.ONLY_AS_REPORTED: "hold only as the report measures",
+        Answer.FAILS: "do not hold",
+        Answer.OPEN: "cannot be said",
     }
     parts = [f"{counts[outcome]} {text}" for outcome, text in words.items() if counts[outcome]]
-    return f"Of {counts.total()} statements, {', '.join(parts)}."
+    return f"Of {len(verdicts)} claims, {', '.join(parts)}."
 
 
-def images_words(found: Reproduction) -> str:
+def images_text(reproduction: Reproduction) -> str:
     """Which images the columns are of."""
     names = {Protocol.REPORT: "here", Protocol.STANDARD: "standard"}
     names[Protocol.AUTOATTACK] = "AutoAttack"
-    parts = [f"{names[protocol]}: {images.title}" for protocol, images in found.images.items()]
-    return "; ".join(["Images of the report: 1,024 validation images", *parts]) + "."
+    parts = [
+        f"{names[protocol]}: {images.title}" for protocol, images in reproduction.images.items()
+    ]
+    return f"Images: {'; '.join(['report: 1,024 validation images', *parts])}."
 
 
-def training_words(table: TableAgain) -> str:
-    """Which trainings a table's figures here are of."""
+def training_text(reproduction: Reproduction, table: ReproducedTable) -> str:
+    """Which trainings a table's figures here are of, and how many printed ones come back."""
     if not table.trained:
         return "There is no checkpoint here that was trained this way."
+    cards = [(trained.info.name, trained.info.card) for trained in table.trained]
     each = [
-        f"{t.info.name} (seed {t.info.card.seed}{_hours(t.info.card.training_seconds)}"
-        f"{f' on {t.info.card.device}' if t.info.card.device else ''})"
-        for t in table.trained
+        f"{name} (seed {card.seed}{_hours(card.training_seconds)}"
+        f"{f' on {card.device}' if card.device else ''})"
+        for name, card in cards
     ]
-    several = " Means over these, with the lowest and the highest." if len(each) > 1 else ""
     took = f" The report took {table.printed.took}." if table.printed.took else ""
-    return f"Here: {', '.join(each)}.{several}{took}"
+    back, measured, _ = returned(reproduction, [table])
+    return f"{back} of {measured} figures come back. Here: {', '.join(each)}.{took}"
 
 
 def _hours(seconds: float | None) -> str:
@@ -100,90 +133,141 @@ def _hours(seconds: float | None) -> str:
     return f", {seconds / 3600:.1f} h" if seconds >= 3600 else f", {seconds / 60:.0f} min"
 
 
-def report_markdown(
-    found: Reproduction, figures: Sequence[FigureAgain], statements: Sequence[Statement]
-) -> str:
+def compared_text(claim: Claim) -> str:
+    """What a claim compares."""
+    if claim.figure:
+        return f"Losses of Figure {claim.figure}"
+    ours = claim.ours.training.partition(",")[0]
+    if claim.theirs is None:
+        return f"Each {ours} submodel"
+    theirs = claim.theirs.training.partition(",")[0]
+    if claim.best_submodel:
+        return f"{ours} mixture against the best {theirs} submodel"
+    if ours == theirs:
+        return f"{ours} mixture, {claim.ours.epochs} against {claim.theirs.epochs} epochs"
+    single = ", under attacks on single submodels" if claim.single else ""
+    return f"{ours} mixture against {theirs} mixture{single}"
+
+
+def quote_text(claim: Claim) -> str:
+    """The report's words and where they are, or that it has none."""
+    if not claim.quote:
+        return "The report does not compare these."
+    return f"“{claim.quote}” §\N{NO-BREAK SPACE}{claim.section}"
+
+
+def finding_text(finding: Finding) -> str:
+    """The numbers in a sentence."""
+    if not finding.parts:
+        missing = "There is no training of this kind here yet."
+        return missing if finding.source == HISTORY else "Not measured yet."
+    text = "; ".join(f"{part.title} {part.text}" for part in finding.parts)
+    images = dict.fromkeys(f"{r.n:,} {r.split} images" for r in finding.results)
+    on = f"; on {' and '.join(images)}" if images else ""
+    start = text if finding.source == HISTORY else f"{text[:1].upper()}{text[1:]}"
+    return f"{start}{on}."
+
+
+def differences_markdown() -> str:
+    """Why figures differ, as a list."""
+    return "\n".join(
+        f"- **{column[:1].upper()}{column[1:]}**: {text}"
+        for column, text in PROTOCOL_DIFFERENCES.items()
+    )
+
+
+# --- documents ---
+
+
+def report_markdown(reproduction: Reproduction, verdicts: Sequence[Verdict]) -> str:
     """All of it, to read."""
-    parts = ["# The report's tables and figures again", found.headline, DEFINITION]
-    parts.append(f"Accuracies in per cent. {images_words(found)}")
-    for table in found.tables:
-        back, measured, _ = found.returned([table])
-        parts += [f"## {table.printed.title}", to_markdown(again_frame(found.lines(table)))]
-        parts.append(f"{training_words(table)} {back} of {measured} figures come back.")
-    parts += ["## Beyond the report", to_markdown(again_frame(found.mixtures))]
+    parts = [
+        "# The report's tables and figures again",
+        f"The report: {REPORT}. Its method: {PAPER}.",
+    ]
+    parts += [headline(reproduction), DEFINITION]
+    parts.append(f"Accuracies in per cent. {images_text(reproduction)}")
+    for table in reproduction.tables:
+        frame = table_frame(reproduction.lines(table))
+        parts += [f"## {table.printed.title}", to_markdown(frame)]
+        parts.append(training_text(reproduction, table))
+    parts += ["## Beyond the report", to_markdown(table_frame(reproduction.mixtures))]
     if variants := read_ablation():
         parts += [to_markdown(ablation_frame(variants)), ABOUT]
-    parts += ["## Why they differ", "\n".join(f"- {line}" for line in PROTOCOL_DIFFERENCES)]
-    for figure in figures:
-        parts += [f"## Figure {figure.printed.number}", figure.printed.caption + "."]
-        parts.append("\n".join(map(_in_short, figure.statements)))
-    parts += ["## What holds, and what does not", f"{outcome_counts(statements)} {READING}"]
+    parts += ["## Why they differ", differences_markdown()]
+    parts += ["## What holds, and what does not", f"{outcome_counts(verdicts)} {READING}"]
     for outcome, title in OUTCOME_TITLES.items():
-        those = [statement for statement in statements if statement.outcome is outcome]
+        those = [verdict for verdict in verdicts if verdict.outcome is outcome]
         if those:
-            parts += [f"### {title}", "\n".join(map(_statement, those))]
+            parts += [f"### {title}", "\n".join(map(_markdown_of, those))]
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 
-def _statement(statement: Statement) -> str:
-    lines = [f"- **{statement.text}**{quoted(statement)} {statement.rule}"]
-    lines += [f"  - {finding_words(finding)}" for finding in statement.findings]
-    if statement.why and statement.outcome is not Outcome.HOLDS:
-        lines.append(f"  - {statement.why}")
+def _markdown_of(verdict: Verdict) -> str:
+    """A claim, the report's words, what is compared by which rule, and the numbers."""
+    claim = verdict.claim
+    lines = [f"- **{claim.text}** ({quote_text(claim)}) {compared_text(claim)}. {claim.rule}"]
+    lines += [
+        f"  - {SOURCE_TITLES[finding.source]}: **{finding.answer}**. {finding_text(finding)}"
+        for finding in verdict.findings
+    ]
+    if claim.why and verdict.outcome is not Answer.HOLDS:
+        lines.append(f"  - {claim.why}")
     return "\n".join(lines)
 
 
-def _in_short(statement: Statement) -> str:
-    findings = " ".join(finding.words for finding in statement.findings)
-    return f"- {statement.text}{quoted(statement)}: **{statement.outcome}**. {findings}"
-
-
-def quoted(statement: Statement) -> str:
-    """The report's words and where they stand; that it has none."""
-    if not statement.quote:
-        return " (The report does not compare these.)"
-    return f" (“{statement.quote}”, section {statement.section})"
-
-
-def finding_words(finding: Finding) -> str:
-    """A finding as a sentence that begins with the verdict."""
-    return f"{UNDER[finding.under]}: **{finding.judgement}**. {finding.words}"
-
-
-def report_latex(found: Reproduction) -> str:
+def report_latex(reproduction: Reproduction) -> str:
     """The tables as LaTeX tabulars (with booktabs), each under its title as a comment."""
     parts = [
-        f"% {table.printed.title}. {training_words(table)}\n{to_latex(again_frame(lines))}"
-        for table in found.tables
-        for lines in [found.lines(table)]
+        f"% {table.printed.title}. {training_text(reproduction, table)}\n"
+        f"{to_latex(table_frame(reproduction.lines(table)))}"
+        for table in reproduction.tables
     ]
-    return "\n".join([f"% Accuracies in per cent. {images_words(found)}\n", *parts])
+    return "\n".join([f"% Accuracies in per cent. {images_text(reproduction)}\n", *parts])
 
 
-def report_values(
-    found: Reproduction, figures: Sequence[FigureAgain], statements: Sequence[Statement]
-) -> dict[str, Any]:
+def report_values(reproduction: Reproduction, verdicts: Sequence[Verdict]) -> dict[str, Any]:
     """All of it as plain JSON values."""
-    back, measured, due = found.returned()
-    frame = cell_frame(found)
-    cells = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    back, measured, printed = returned(reproduction)
+    frame = cell_frame(reproduction)
     return {
-        "headline": found.headline,
-        "returned": {"covered": back, "measured": measured, "printed": due},
+        "report": REPORT,
+        "headline": headline(reproduction),
+        "returned": {"covered": back, "measured": measured, "printed": printed},
         "images": {
             str(protocol): {"split": str(images.split), "n": images.n, "data": images.data}
-            for protocol, images in found.images.items()
+            for protocol, images in reproduction.images.items()
         },
-        "cells": cells,
-        "figures": [_figure_values(figure) for figure in figures],
-        "statements": [statement.to_dict() for statement in statements],
+        "cells": frame.astype(object).where(frame.notna(), None).to_dict("records"),
+        "figures": [
+            {
+                "figure": figure.printed.number,
+                "caption": figure.printed.caption,
+                "whole": figure.whole,
+                "trainings": {each.info.name: each.history for each in figure.curves},
+            }
+            for figure in reproduction.figures
+        ],
+        "statements": [_values_of(verdict) for verdict in verdicts],
     }
 
 
-def _figure_values(figure: FigureAgain) -> dict[str, Any]:
+def _values_of(verdict: Verdict) -> dict[str, Any]:
+    claim = verdict.claim
     return {
-        "figure": figure.printed.number,
-        "caption": figure.printed.caption,
-        "whole": figure.whole,
-        "trainings": {each.info.name: each.history for each in figure.curves},
+        "text": claim.text,
+        "quote": claim.quote,
+        "section": claim.section,
+        "rule": str(claim.rule),
+        "outcome": str(verdict.outcome),
+        "why": claim.why,
+        "findings": [
+            {
+                "under": finding.source,
+                "judgement": str(finding.answer),
+                "words": finding_text(finding),
+                "figures": [result.to_dict() for result in finding.results],
+            }
+            for finding in verdict.findings
+        ],
     }

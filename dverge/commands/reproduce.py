@@ -1,28 +1,26 @@
-"""`python -m dverge reproduce`: the report's tables and figures again, beside what it printed."""
+"""`python -m dverge reproduce`: the report's tables, figures and claims beside ours."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
 from dverge import checkpoints
-from dverge.charts.report_curves import figure_chart
-from dverge.charts.report_document import all_statements, report_markdown, report_values
+from dverge.charts.report_document import report_markdown, report_values
+from dverge.charts.reproduction import figure_chart
 from dverge.checkpoints import CheckpointInfo
 from dverge.errors import CheckpointError, ConfigError, require_integer
-from dverge.reproduction.figures import FigureAgain, reproduce_figures
-from dverge.reproduction.reproduction import Reproduction, reproduce
+from dverge.reproduction.claims import judge_all
+from dverge.reproduction.matching import Reproduction, reproduce
 from dverge.reproduction.verification import Verification, verify
 from dverge.runs import RETRAINED
 from dverge.stored import write_json
 
 DIFFERENT_EXIT = 1
-VERIFY_IMAGES = 100  # of the standard protocol; some minutes for all on two cores
+VERIFY_IMAGES = 100  # of the standard protocol; some minutes for all checkpoints on two cores
 PRINTED = "-"
 
 
@@ -34,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const=PRINTED,
         default=PRINTED,
         metavar="FILE",
-        help="Markdown, which is printed in any case; given a file, write it there, too",
+        help="Markdown, which is printed in any case; with a file, it is written there, too",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write cells and verdicts there")
     parser.add_argument(
@@ -66,40 +64,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the document, and write and verify what was asked for.
+    """Print the document, and write and verify what is asked for.
 
     Returns:
-        0, or 1 if figures that were measured again are not the shipped ones.
+        0, or 1 if results that were measured again differ from the kept ones.
 
     Raises:
-        DvergeError: an option will not do, or a history cannot be read.
+        ConfigError: an option is outside its range.
     """
     _check(arguments)
     infos, broken = checkpoints.list_all()
-    found, figures = reproduce(infos), reproduce_figures(infos)
-    statements = all_statements(found, figures)
-    text = report_markdown(found, figures, statements)
+    reproduction = reproduce(infos)
+    verdicts = judge_all(reproduction)
+    text = report_markdown(reproduction, verdicts)
     print(text)
     if arguments.markdown != PRINTED:
         Path(arguments.markdown).write_text(text, encoding="utf-8")
     for item in broken:
         print(f"{item.name} is left out. {item.reason}")
-    _tell_curves(figures, arguments.figures)
-    values = report_values(found, figures, statements)
-    holds = True
+    for reason in reproduction.unreadable:
+        print(f"A history is left out: {reason}")
+    _report_curves(reproduction, arguments.figures)
+    values = report_values(reproduction, verdicts)
+    came_back = True
     if arguments.verify:
-        verified, holds = _verify(found, arguments.images or VERIFY_IMAGES)
+        verified, came_back = _verify(reproduction, arguments.images or VERIFY_IMAGES)
         values["verification"] = [asdict(each) for each in verified]
     if arguments.json:
         write_json(arguments.json, values)
-    return 0 if holds else DIFFERENT_EXIT
+    return 0 if came_back else DIFFERENT_EXIT
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    """Refuse what will not do before anything is computed."""
+    """Refuse bad options before anything is computed."""
     for name in ("json", "markdown"):
-        given = getattr(arguments, name)
-        file = Path(given) if given and given != PRINTED else None
+        value = getattr(arguments, name)
+        file = Path(value) if value and value != PRINTED else None
         if file and (file.is_dir() or not file.absolute().parent.is_dir()):
             raise ConfigError(f"--{name} is {file}; it must be a file in a folder that is there.")
     if arguments.images is not None:
@@ -112,16 +112,16 @@ def _check(arguments: argparse.Namespace) -> None:
         arguments.figures.mkdir(parents=True, exist_ok=True)
 
 
-def _tell_curves(figures: Sequence[FigureAgain], folder: Path | None) -> None:
-    """Say where the curves are, and draw them if there is a folder for it."""
-    for figure in figures:
+def _report_curves(reproduction: Reproduction, folder: Path | None) -> None:
+    """Say which files the curves are from, and draw them if a folder is named."""
+    for figure in reproduction.figures:
         number = figure.printed.number
         if not figure.curves:
             print(f"Figure {number}: there is no training of this kind here yet.")
             continue
-        places = ", ".join(str(each.info.folder / checkpoints.HISTORY) for each in figure.curves)
+        files = ", ".join(str(each.info.folder / checkpoints.HISTORY) for each in figure.curves)
         short = "" if figure.whole else f" (of {figure.curves[0].epochs} epochs only)"
-        print(f"Figure {number}: curves from {places}{short}")
+        print(f"Figure {number}: curves from {files}{short}")
         if folder is not None:
             chart = figure_chart(figure)
             for ending in ("html", "json"):
@@ -129,34 +129,28 @@ def _tell_curves(figures: Sequence[FigureAgain], folder: Path | None) -> None:
             print(f"Figure {number}: drawn as {folder / f'figure-{number}.html'} and .json")
 
 
-def _verify(found: Reproduction, images: int) -> tuple[list[Verification], bool]:
-    """Measure each table's checkpoints again, telling what comes; whether all came back."""
+def _verify(reproduction: Reproduction, images: int) -> tuple[list[Verification], bool]:
+    """Measure the checkpoints behind the tables again, and whether all results came back."""
     verified: list[Verification] = []
-    holds = True
-    for info in _shipped(found):
+    came_back = True
+    for info in (trained.info for group in reproduction.groups for trained in group.trained):
         try:
-            for each in _with_bar(info, images):
+            for each in _verify_with_bar(info, images):
                 tqdm.write(str(each))
                 verified.append(each)
         except CheckpointError as error:
             tqdm.write(f"{info.name}: {error}")
-            holds = False
-    return verified, holds and all(each.holds for each in verified)
+            came_back = False
+    return verified, came_back and all(each.holds for each in verified)
 
 
-def _with_bar(info: CheckpointInfo, images: int) -> list[Verification]:
+def _verify_with_bar(info: CheckpointInfo, images: int) -> list[Verification]:
     with tqdm(total=1.0, desc=info.name, bar_format="{l_bar}{bar}", leave=False) as bar:
-        results = []
+        verified = []
         for news in verify(info, images):
             if isinstance(news, Verification):
-                results.append(news)
+                verified.append(news)
             else:
                 bar.n = min(1.0, news)
                 bar.refresh()
-        return results
-
-
-def _shipped(found: Reproduction) -> list[CheckpointInfo]:
-    """The checkpoints behind the tables."""
-    groups: list[Any] = [*found.tables, found.advt, found.tuned]
-    return [trained.info for group in groups for trained in group.trained]
+        return verified

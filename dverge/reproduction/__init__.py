@@ -1,1 +1,1 @@
-"""The report again: its tables, figures and claims beside what is measured here."""
+"""The report's tables, figures and claims beside ours, measured again."""

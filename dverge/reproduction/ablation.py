@@ -1,7 +1,7 @@
-"""What matters in the tuned recipe: trained for a short while, and again with one thing changed.
+"""What matters in the tuned recipe: short trainings, each with one setting changed.
 
-`ablation.json` holds the figures, and what they were computed with. To measure them anew:
-`python -m dverge ablation`, which goes on where it was stopped.
+`ablation.json` keeps their settings and results. `python -m dverge ablation` measures what is
+missing, and resumes where it was stopped.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dverge.stored import write_json
 from dverge.training import PRESETS, AdvtConfig, Method, Training, load_start, with_fixed_start
 
 FILE = Path(__file__).with_name("ablation.json")
-SHORT = {"epochs": 8, "average_last": 4}  # in the place of the recipe's own
+SHORT = {"epochs": 8, "average_last": 4}  # instead of the recipe's own
 IMAGES = 1000
 START = "dverge-advt-3xconv-s0"
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -40,14 +40,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "the last weights, not a mean of them": {"average_last": 0},
     "from the vanilla submodels": {"start": "vanilla-3xconv-s0"},
 }
-"""By title, what is changed in the tuned recipe."""
+"""The settings that differ from the tuned recipe, by title."""
 COLUMNS: dict[str, dict[str, Any]] = {
     "clean": {},
     "fgsm": {"eps": REPORT_EPS},
     "pgd-linf": {"eps": EPS, "steps": 50},
     "pgd-l2": {"eps": L2_EPS, "steps": 50},
 }
-"""The standard protocol's figures that are kept: attacks with their setting."""
+"""The attacks of the standard protocol whose results are kept, with their setting."""
 ABOUT = (
     "Each line is the tuned recipe with one thing changed, and shorter: {epochs} epochs, and the "
     "mean of the weights of the last {average_last}. So figures are lower than the checkpoint's. "
@@ -58,14 +58,14 @@ ABOUT = (
 
 @dataclass(frozen=True)
 class Variant:
-    """A short training with one thing changed, and what its mixture is right on.
+    """A short training with one setting changed, and the accuracy of its mixture.
 
     Attributes:
         title: a key of VARIANTS.
         config: the settings it was trained with.
-        seconds: that the training took.
-        device: where.
-        figures: of the mixture, in the order of COLUMNS.
+        seconds: the time that the training took.
+        device: what it was trained on.
+        figures: the mixture's results, in the order of COLUMNS.
     """
 
     title: str
@@ -80,15 +80,15 @@ def read_ablation(file: Path = FILE) -> list[Variant]:
     if not file.is_file():
         return []
     values = json.loads(file.read_text(encoding="utf-8"))
-    found = [Variant(**(v | {"figures": [Result(**f) for f in v["figures"]]})) for v in values]
-    return sorted(found, key=lambda variant: list(VARIANTS).index(variant.title))
+    variants = [Variant(**(v | {"figures": [Result(**f) for f in v["figures"]]})) for v in values]
+    return sorted(variants, key=lambda variant: list(VARIANTS).index(variant.title))
 
 
 def config_of(title: str) -> AdvtConfig:
     """The settings of a variant.
 
     Raises:
-        CheckpointError: what it starts from is not there.
+        CheckpointError: the checkpoint that it starts from is missing.
     """
     tuned = PRESETS[Method.ADVT]["tuned"].to_dict()
     changed = {"start": START} | SHORT | VARIANTS[title]
@@ -96,13 +96,13 @@ def config_of(title: str) -> AdvtConfig:
 
 
 def ablate(file: Path = FILE, load_images: LoadImages = load) -> Iterator[tuple[str, float]]:
-    """Train and measure what the file does not hold yet, keeping each as it is done.
+    """Train and measure the variants that the file lacks, and save each when it is done.
 
     Yields:
         A variant's title and the share of its training that is done, 0 to 1.
 
     Raises:
-        CheckpointError: a checkpoint to start from is not there.
+        CheckpointError: a checkpoint to start from is missing.
         DataError: the full data set is not on this machine.
     """
     done = {variant.title: variant for variant in read_ablation(file)}
@@ -110,33 +110,30 @@ def ablate(file: Path = FILE, load_images: LoadImages = load) -> Iterator[tuple[
         config = config_of(title)
         if title in done and done[title].config == config.to_dict():
             continue
-        training = _training(config, load_images)
+        images = load_images(Split.TRAIN), load_images(Split.VALIDATION)
+        device = resolve_device(config.device)
+        training = Training(config, *images, device, load_start(config))
         seconds = 0.0
-        for news in training.run():
-            seconds += getattr(news, "seconds", 0.0)
+        for metrics in training.run():
+            seconds += getattr(metrics, "seconds", 0.0)
             yield title, training.progress()
-        device = describe_device(resolve_device(config.device))
-        figures = _figures(training.ensemble(), load_images)
-        done[title] = Variant(title, config.to_dict(), round(seconds, 1), device, figures)
+        results = _measure(training.ensemble(), load_images)
+        about = (title, config.to_dict(), round(seconds, 1), describe_device(device))
+        done[title] = Variant(*about, results)
         write_json(file, [asdict(done[each]) for each in VARIANTS if each in done])
 
 
-def _training(config: AdvtConfig, load_images: LoadImages) -> Training:
-    images = load_images(Split.TRAIN), load_images(Split.VALIDATION)
-    return Training(config, *images, resolve_device(config.device), load_start(config))
-
-
-def _figures(ensemble: Ensemble, load_images: LoadImages) -> list[Result]:
-    """The mixture's, under the standard protocol."""
+def _measure(ensemble: Ensemble, load_images: LoadImages) -> list[Result]:
+    """The mixture's results under the standard protocol that belong in COLUMNS."""
     with tempfile.TemporaryDirectory() as folder:
         info = checkpoints.save("variant", ensemble, method="advt", root=Path(folder))
         config = EvaluationConfig((info.name,), Protocol.STANDARD, Split.TEST, IMAGES)
         evaluation = Evaluation(config, load_images, Path(folder))
-        rows = [row for found in evaluation.run() for row in found or []]
-    own = headlines(row for row in rows if row.model == MIXTURE_NAME)
+        results = [result for measured in evaluation.run() for result in measured or []]
+    mixture = headlines(result for result in results if result.model == MIXTURE_NAME)
     return [
-        replace(figure, held="")
+        replace(result, held="")
         for attack, setting in COLUMNS.items()
-        for figure in own
-        if figure.attack == attack and setting.items() <= figure.parameters.items()
+        for result in mixture
+        if result.attack == attack and setting.items() <= result.parameters.items()
     ]

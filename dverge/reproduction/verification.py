@@ -1,4 +1,4 @@
-"""Shipped figures measured again from the weights, and compared image by image."""
+"""Kept results measured again from the weights, and compared image by image."""
 
 from __future__ import annotations
 
@@ -21,22 +21,21 @@ from dverge.evaluation.store import FOLDER, ResultFile, all_results
 from dverge.results import Result
 
 VERIFIED = (Protocol.REPORT, Protocol.STANDARD)
-ALLOWED = 0.01  # share of outcomes that another processor's rounding may turn
-Progress = Iterator["Verification | float"]
+ALLOWED = 0.01  # share of outcomes that may differ by another processor's rounding
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What a checkpoint's figures under a protocol came to when they were measured again.
+    """How a checkpoint's results under a protocol compare with those of a second measurement.
 
-    An outcome is whether one model is right on one image under one attack.
+    An outcome is whether one model is correct on one image under one attack.
 
     Attributes:
         checkpoint, protocol, split: what was measured.
         images: how many.
-        outcomes: compared, over all images, models and attacks.
+        outcomes: those compared, over all images, models and attacks.
         turned: of these, those that differ.
-        turned_images: images with such an outcome.
+        turned_images: the images with such an outcome.
         skipped: why nothing was measured; "" if it was.
     """
 
@@ -51,7 +50,7 @@ class Verification:
 
     @property
     def holds(self) -> bool:
-        """No more outcomes differ than another processor's rounding may turn."""
+        """No more outcomes differ than another processor's rounding explains."""
         return self.turned <= ALLOWED * self.outcomes
 
     def __str__(self) -> str:
@@ -65,81 +64,74 @@ class Verification:
         )
 
 
-def verify(info: CheckpointInfo, most: int, load_images: LoadImages = load) -> Progress:
-    """Measure a checkpoint's figures again, leaving its folder alone.
+def verify(
+    info: CheckpointInfo, most: int, load_images: LoadImages = load
+) -> Iterator[Verification | float]:
+    """Measure a checkpoint's results again, without changing its folder.
 
     Args:
         info: the checkpoint.
         most: images to measure under the standard protocol; the report's, which is quick, is
-            measured on all that it was kept of.
-        load_images: where the images come from.
+            measured on all that its results are of.
+        load_images: loads a split's images.
 
     Yields:
-        The share done, 0 to 1, as often as there is news, and a Verification a protocol at its end.
+        The share done, 0 to 1, and at the end of each protocol a Verification.
 
     Raises:
         CheckpointError: the weights are not those of the card.
     """
     for kept in all_results(info):
-        about = kept
-        if about.protocol in VERIFIED:
-            images = _images_of(kept, load_images)
-            if images is None:
-                words = f"its {about.n:,} {about.split} images are not on this machine."
-                yield Verification(info.name, about.protocol, about.split, skipped=words)
-                continue
-            count = min(most, about.n) if about.protocol is Protocol.STANDARD else about.n
-            yield from _again(info, kept, images, count)
+        if kept.protocol not in VERIFIED:
+            continue
+        images = _images_of(kept, load_images)
+        if images is None:
+            reason = f"its {kept.n:,} {kept.split} images are not on this machine."
+            yield Verification(info.name, kept.protocol, kept.split, skipped=reason)
+            continue
+        count = min(most, kept.n) if kept.protocol is Protocol.STANDARD else kept.n
+        yield from _measure_again(info, kept, images, count)
 
 
 def _images_of(kept: ResultFile, load_images: LoadImages) -> ImageSet | None:
     """The images that these results are of; None if they are not here."""
-    about = kept
-    for split in (about.split, Split.SAMPLE):
+    for split in (kept.split, Split.SAMPLE):
         try:
             images = load_images(split)
         except DataError:
             continue
-        if len(images) >= about.n and (chosen := images.balanced(about.n)).digest == about.data:
-            return ImageSet(about.split, chosen.images, chosen.labels, chosen.indices)
+        if len(images) >= kept.n and (chosen := images.balanced(kept.n)).digest == kept.data:
+            return ImageSet(kept.split, chosen.images, chosen.labels, chosen.indices)
     return None
 
 
-def _again(info: CheckpointInfo, kept: ResultFile, images: ImageSet, count: int) -> Progress:
-    """Measure on some of the images in a copy of the checkpoint, and compare."""
-    about = kept
+def _measure_again(
+    info: CheckpointInfo, kept: ResultFile, images: ImageSet, count: int
+) -> Iterator[Verification | float]:
+    """Measure on some of the images, in a copy of the checkpoint, and compare."""
     part = images.balanced(count)
-    where = torch.isin(images.indices, part.indices)
-    config = EvaluationConfig((info.name,), about.protocol, about.split, count, about.seed)
-    found: list[Result] = []
+    config = EvaluationConfig((info.name,), kept.protocol, kept.split, count, kept.seed)
+    results: list[Result] = []
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        unwanted = shutil.ignore_patterns(FOLDER)
-        shutil.copytree(info.folder, root / info.name, ignore=unwanted)
-        evaluation = Evaluation(config, lambda _split: part, root)
-        for rows in evaluation.run():
-            found += rows or []
+        copy = Path(folder) / info.name
+        shutil.copytree(info.folder, copy, ignore=shutil.ignore_patterns(FOLDER))
+        evaluation = Evaluation(config, lambda _split: part, copy.parent)
+        for measured in evaluation.run():
+            results += measured or []
             yield evaluation.progress()
     if evaluation.failures:
         raise CheckpointError(" ".join(evaluation.failures))
-    then = {_key(row): row.right()[where] for row in kept.results if row.held}
-    turned = [then[key] != row.right() for row in found if row.held and (key := _key(row)) in then]
-    yield _compared(info.name, kept, count, turned)
+    where = torch.isin(images.indices, part.indices)
+    before = {_key(result): result.right()[where] for result in kept.results if result.held}
+    differ = [before[_key(r)] != r.right() for r in results if r.held and _key(r) in before]
+    yield _compared(info.name, kept, count, differ)
 
 
-def _key(row: Result) -> tuple[Any, ...]:
-    return row.model, row.attack, *sorted(row.parameters.items())
+def _key(result: Result) -> tuple[Any, ...]:
+    return result.model, result.attack, *sorted(result.parameters.items())
 
 
-def _compared(name: str, kept: ResultFile, count: int, turned: list[Tensor]) -> Verification:
-    about = kept
-    differ = torch.stack(turned) if turned else torch.zeros(0, count, dtype=torch.bool)
-    return Verification(
-        name,
-        about.protocol,
-        about.split,
-        count,
-        differ.numel(),
-        int(differ.sum()),
-        int(differ.any(0).sum()),
-    )
+def _compared(name: str, kept: ResultFile, count: int, differ: list[Tensor]) -> Verification:
+    turned = torch.stack(differ) if differ else torch.zeros(0, count, dtype=torch.bool)
+    counts = (turned.numel(), int(turned.sum()), int(turned.any(0).sum()))
+    return Verification(name, kept.protocol, kept.split, count, *counts)

@@ -1,4 +1,4 @@
-"""The trainings behind the report's tables and figures, to be done again."""
+"""Training the ensembles behind the report's tables and figures again."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from dverge.checkpoints import CheckpointInfo
 from dverge.errors import CheckpointError
-from dverge.reproduction.trained import trained_as
+from dverge.reproduction.matching import find_trainings
+from dverge.reproduction.printed import TUNED
 from dverge.runs.work import new_run_name
 from dverge.training import PRESETS, Method, StartedConfig, TrainingConfig, config_from
 
-TUNED = "tuned"  # as the preset and the recipe are called
 RETRAINED: dict[str, tuple[Method, int]] = {
     "table-1": (Method.VANILLA, 30),
     "table-2": (Method.DVERGE, 200),
@@ -21,9 +21,9 @@ RETRAINED: dict[str, tuple[Method, int]] = {
     "figure-4": (Method.DVERGE_ADVT, 50),
     TUNED: (Method.ADVT, PRESETS[Method.ADVT][TUNED].epochs),
 }
-"""The method and epochs behind each table and figure, and the best recipe found.
+"""The method and epochs behind each table and figure, and behind the best recipe found.
 
-Table 3's 25 epochs are a snapshot.
+Table 3's 25 epochs are a snapshot of the 50.
 """
 SNAPSHOT_EVERY = 25  # epochs, of Table 3
 
@@ -36,61 +36,45 @@ def retraining(
     Args:
         what: a key of RETRAINED.
         infos: the checkpoints there are.
-        seed: another one than the card's, for a further sample of the same.
+        seed: instead of the card's, for a further sample of the same recipe.
 
     Raises:
-        CheckpointError: there are no submodels to start from.
-        ConfigError: the card's settings are not a training's, or the seed will not do.
+        CheckpointError: the submodels to start from are missing.
+        ConfigError: the card's settings or the seed are outside their range.
     """
     method, epochs = RETRAINED[what]
-    recipe = TUNED if what == TUNED else ""
-    done = trained_as(infos, method, epochs, recipe)
-    if done:
-        config = config_from(method, done[0].card.config)
-    else:
-        config = _tuned(infos) if recipe else _recipe(method, epochs, infos)
+    done = find_trainings(infos, method, epochs, TUNED if what == TUNED else "")
+    config = config_from(method, done[0].card.config) if done else _recipe(what, infos)
     return replace(config, epochs=epochs, seed=config.seed if seed is None else seed)
 
 
 def retraining_name(what: str, config: TrainingConfig, taken: set[str]) -> str:
-    """A name that is free: that of the first such training, or one counted on from it.
+    """A free name, such as vanilla-3xconv-s0-100, or one counted on from the first such name.
 
     Args:
         what: a key of RETRAINED.
         config: its settings.
-        taken: names there are already.
+        taken: the names there are.
     """
     if config.epochs == PRESETS[config.method]["report"].epochs:
         return new_run_name(config, taken)
-    apart = TUNED if what == TUNED else config.epochs
-    named = f"{new_run_name(config, set())}-{apart}"
-    return named if named not in taken else new_run_name(config, taken)
+    name = f"{new_run_name(config, set())}-{TUNED if what == TUNED else config.epochs}"
+    return name if name not in taken else new_run_name(config, taken)
 
 
-def _recipe(method: Method, epochs: int, infos: Sequence[CheckpointInfo]) -> TrainingConfig:
-    """The report's settings, for a table that there is no checkpoint of."""
-    config = replace(PRESETS[method]["report"], epochs=epochs)
+def _recipe(what: str, infos: Sequence[CheckpointInfo]) -> TrainingConfig:
+    """The report's settings, or the tuned ones, where there is no checkpoint to take them from."""
+    method, _ = RETRAINED[what]
+    config = PRESETS[method][TUNED if what == TUNED else "report"]
     if not isinstance(config, StartedConfig):
         return config
-    vanilla = trained_as(infos, Method.VANILLA, PRESETS[Method.VANILLA]["report"].epochs)
-    if not vanilla:
+    before, title = ("table-3", "DVERGE+AdvT") if what == TUNED else ("table-1", "vanilla")
+    start = next(iter(find_trainings(infos, *RETRAINED[before])), None)
+    if start is None:
         raise CheckpointError(
-            "there are no vanilla submodels of 30 epochs to start from. Train those of Table 1 "
-            "first: python -m dverge reproduce --retrain table-1."
+            f"there are no {title} submodels of {RETRAINED[before][1]} epochs to start from. Train "
+            f"those of {before.replace('table-', 'Table ')} first: python -m dverge reproduce "
+            f"--retrain {before}."
         )
-    every = SNAPSHOT_EVERY if method is Method.DVERGE_ADVT else 0
-    first = vanilla[0]
-    return replace(config, start=first.name, start_digest=first.digest, snapshot_every=every)
-
-
-def _tuned(infos: Sequence[CheckpointInfo]) -> TrainingConfig:
-    """The best recipe found, where there is no checkpoint of it."""
-    config = PRESETS[Method.ADVT][TUNED]
-    assert isinstance(config, StartedConfig)
-    before = trained_as(infos, *RETRAINED["table-3"])
-    if not before:
-        raise CheckpointError(
-            "there are no DVERGE+AdvT submodels of 50 epochs to start from. Train those of Table 3 "
-            "first: python -m dverge reproduce --retrain table-3."
-        )
-    return replace(config, start=before[0].name, start_digest=before[0].digest)
+    every = SNAPSHOT_EVERY if method is Method.DVERGE_ADVT else config.snapshot_every
+    return replace(config, start=start.name, start_digest=start.digest, snapshot_every=every)

@@ -1,7 +1,8 @@
-"""The tuned recipe's variants: one thing changed in each, and figures that belong to the files."""
+"""The tuned recipe's variants: one setting changed in each, and results that belong to them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,18 +10,14 @@ import pytest
 import torch
 
 from dverge import checkpoints
+from dverge.attacks import Norm, fgsm, pgd
 from dverge.charts.reproduction import ablation_frame
 from dverge.data import ImageSet, Split, load
+from dverge.evaluation.measurements import Clean, Measurement, ProjectedGradient
+from dverge.evaluation.protocols import EPS, L2_EPS, PLANS, REPORT_EPS, EvaluationConfig, Protocol
 from dverge.models import Ensemble, seeded_conv
 from dverge.reproduction import ablation
-from dverge.reproduction.ablation import (
-    SHORT,
-    START,
-    VARIANTS,
-    ablate,
-    config_of,
-    read_ablation,
-)
+from dverge.reproduction.ablation import SHORT, START, VARIANTS, ablate, config_of, read_ablation
 from dverge.results import wilson_interval
 from dverge.training import PRESETS, Method
 
@@ -31,13 +28,12 @@ def test_each_variant_changes_what_its_title_says_and_nothing_else() -> None:
     tuned = PRESETS[Method.ADVT]["tuned"].to_dict() | SHORT
     for title, changed in VARIANTS.items():
         config = config_of(title).to_dict()
-        assert {k: v for k, v in config.items() if v != tuned[k] and k not in START_FIELDS} == {
-            k: v for k, v in changed.items() if k not in START_FIELDS
-        }
+        differs = {k: v for k, v in config.items() if v != tuned[k] and k not in START_FIELDS}
+        assert differs == {k: v for k, v in changed.items() if k not in START_FIELDS}
         assert config["start"] == changed.get("start", START)
 
 
-def test_the_shipped_figures_are_of_todays_variants() -> None:
+def test_the_shipped_results_are_of_todays_variants() -> None:
     for variant in read_ablation():
         assert variant.config == config_of(variant.title).to_dict()
         assert [each.attack for each in variant.figures] == list(ablation.COLUMNS)
@@ -47,18 +43,40 @@ def test_the_shipped_figures_are_of_todays_variants() -> None:
             assert (each.ci_low, each.ci_high) == pytest.approx((100 * low, 100 * high))
 
 
+def test_the_standard_protocol_measures_every_column() -> None:
+    known = EvaluationConfig(("any",), Protocol.STANDARD).known_measurements()
+    for attack, setting in ablation.COLUMNS.items():
+        fitting = [m for m in known if setting.items() <= m.parameters().items()]
+        assert [m.attack for m in fitting].count(attack) == 1
+
+
+def quick(seed: int) -> list[Measurement]:
+    """Every column without restarts, and one more."""
+    linf = pgd(Norm.LINF, EPS, steps=50, seed=seed)
+    return [
+        Clean(),
+        ProjectedGradient("fgsm", fgsm(REPORT_EPS)),
+        ProjectedGradient("pgd-linf", replace(linf, steps=10)),
+        ProjectedGradient("pgd-linf", linf),
+        ProjectedGradient("pgd-l2", pgd(Norm.L2, L2_EPS, steps=50, seed=seed)),
+    ]
+
+
 @pytest.fixture
-def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Fresh submodels to start from, two variants, and a training of a moment."""
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Fresh submodels to start from, two variants, and trainings and attacks of a moment."""
     monkeypatch.setenv("DVERGE_CHECKPOINTS", str(tmp_path))
     for name in (START, "vanilla-3xconv-s0"):
         members = Ensemble([seeded_conv(seed) for seed in range(3)])
         checkpoints.save(name, members, method="vanilla", root=tmp_path)
+    monkeypatch.setitem(
+        PLANS, Protocol.STANDARD, replace(PLANS[Protocol.STANDARD], measurements=quick)
+    )
     monkeypatch.setattr(ablation, "SHORT", {"epochs": 1, "average_last": 0})
     monkeypatch.setattr(ablation, "IMAGES", 20)
     few = {title: VARIANTS[title] | {"training_images": 64} for title in list(VARIANTS)[:2]}
     monkeypatch.setattr(ablation, "VARIANTS", few)
-    return tmp_path
+    yield tmp_path / "ablation.json"
 
 
 def images(split: Split) -> ImageSet:
@@ -68,29 +86,22 @@ def images(split: Split) -> ImageSet:
     return replace(chosen, split=split)
 
 
-def test_it_is_kept_as_it_goes_and_goes_on(small: Path) -> None:
-    file = small / "ablation.json"
+def test_it_saves_each_variant_resumes_and_measures_changed_ones_again(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first, second = ablation.VARIANTS
-    for title, _ in ablate(file, images):
+    for title, _ in ablate(small, images):
         if title == second:
             break
-    (kept,) = read_ablation(file)
+    (kept,) = read_ablation(small)
     assert kept.title == first and not kept.figures[0].held
-    seen = {title for title, _ in ablate(file, images)}
-    assert seen == {second}
-    assert [variant.title for variant in read_ablation(file)] == [first, second]
-    assert read_ablation(file)[0] == kept
-    assert list(ablate(file, images)) == []
-    frame = ablation_frame(read_ablation(file))
+    assert {title for title, _ in ablate(small, images)} == {second}
+    assert [variant.title for variant in read_ablation(small)] == [first, second]
+    assert read_ablation(small)[0] == kept
+    assert list(ablate(small, images)) == []
+    frame = ablation_frame(read_ablation(small))
     assert list(frame["Recipe"]) == [first, second]
-    shown = kept.figures[2]
-    assert frame["PGD L∞ 8/255, 50 steps"][0].startswith(f"{shown.accuracy:.1f} (")
-
-
-def test_other_settings_are_measured_anew(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = small / "ablation.json"
-    assert list(ablate(file, images))
-    _first, second = ablation.VARIANTS
+    assert frame["PGD L∞ 8/255, 50 steps"][0].startswith(f"{kept.figures[2].accuracy:.1f} (")
     changed = ablation.VARIANTS | {second: {"training_images": 64, "momentum": 0.5}}
     monkeypatch.setattr(ablation, "VARIANTS", changed)
-    assert {title for title, _ in ablate(file, images)} == {second}
+    assert {title for title, _ in ablate(small, images)} == {second}

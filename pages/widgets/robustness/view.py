@@ -14,7 +14,7 @@ from dverge.evaluation.comparison import Standing
 from dverge.evaluation.naming import attack_title
 from dverge.evaluation.protocols import Protocol
 from dverge.evaluation.store import Images, results_under, shared_images
-from dverge.reproduction.trained import snapshot_epoch
+from dverge.reproduction.matching import snapshot_epoch
 from dverge.results import MIXTURE_NAME, Result, headlines
 from pages.widgets.shared.ensemble_choice import place_by_name
 from pages.widgets.shared.resources import colour_of, evaluations, results_of
