@@ -24,8 +24,12 @@ class ImageError(DvergeError):
     """A picture cannot be used."""
 
 
+class FileError(DvergeError):
+    """A file of ours is missing, damaged, or of another version; the text names file and field."""
+
+
 class CheckpointError(DvergeError):
-    """A checkpoint folder is broken, foreign or tampered with."""
+    """A checkpoint is missing, or its members are not those of its card."""
 
 
 class RunError(DvergeError):

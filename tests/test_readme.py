@@ -142,7 +142,7 @@ def test_the_shipped_figures_come_again_on_a_few_images() -> None:
 
 def test_the_shipped_weights_give_about_the_stated_accuracy_on_the_sample() -> None:
     info = checkpoints.read(ROOT / "checkpoints" / NAME)
-    stated = {row["model"]: row for row in info.card.results if row["split"] == "test"}
+    stated = {row.model: row for row in info.card.results if row.split == "test"}
     for row in clean_accuracy(checkpoints.load(info), load(Split.SAMPLE)):
         assert row.ci_low - 1 <= stated[row.model]["accuracy"] <= row.ci_high + 1
 
@@ -152,7 +152,7 @@ def test_the_shipped_weights_give_about_the_stated_accuracy_on_the_sample() -> N
 @pytest.mark.parametrize("split", [Split.TEST, Split.VALIDATION])
 def test_the_shipped_weights_give_the_stated_accuracy(split: Split) -> None:
     info = checkpoints.read(ROOT / "checkpoints" / NAME)
-    stated = [row["accuracy"] for row in info.card.results if row["split"] == split]
+    stated = [row.accuracy for row in info.card.results if row.split == split]
     measured = [row.accuracy for row in clean_accuracy(checkpoints.load(info), load(split))]
     # Another processor may round a handful of near ties differently.
     assert measured == pytest.approx(stated, abs=0.1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dverge.checkpoints import CheckpointInfo
@@ -72,14 +72,14 @@ class Trained:
         """Accuracy without attack on the most test images that it was counted on."""
         kept = self.figures.get((Protocol.STANDARD, model, "clean"))
         stated = [
-            Result(
-                **row,
+            replace(
+                row,
                 checkpoint=self.info.name,
                 protocol=Protocol.STANDARD,
                 weights=self.info.digest,
             )
             for row in self.info.card.results
-            if (row["model"], row["attack"], row["split"]) == (model, "clean", Split.TEST)
+            if (row.model, row.attack, row.split) == (model, "clean", Split.TEST)
         ]
         return max([*stated, *([kept] if kept else [])], key=lambda r: r.n, default=None)
 

@@ -53,7 +53,7 @@ def trained(
     results = []
     if clean is not None:
         right = torch.arange(10_000) < clean
-        results = [result_of(right.double(), "mixture", "clean", Split.TEST).to_dict()]
+        results = [result_of(right.double(), "mixture", "clean", Split.TEST)]
     return checkpoints.save(
         name,
         ensemble,
