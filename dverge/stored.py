@@ -25,11 +25,12 @@ from dverge.errors import ConfigError, FileError
 
 FORMAT = 1  # of all files; one that states no format has this one
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-LIMIT = 10**15  # larger numbers are damage: sums and squares of smaller ones stay finite
+LIMIT = 10**15  # of counts and times; larger ones are damage
+LARGEST = 1e40  # above all numbers in single precision; their sums and squares stay finite
 
 Count = Annotated[int, Meta(ge=0, le=LIMIT)]
 Seed = Annotated[int, Meta(ge=0, le=2**31 - 1)]
-Number = Annotated[float, Meta(ge=-LIMIT, le=LIMIT)]
+Number = Annotated[float, Meta(ge=-LARGEST, le=LARGEST)]
 Positive = Annotated[float, Meta(ge=0, le=LIMIT)]
 Timestamp = Annotated[float, Meta(ge=0, le=2.5e11)]  # Unix time, up to the year 9892
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -88,6 +89,7 @@ def read_jsonl(
         The rows, and the file if a line or all of it cannot be used.
     """
     rows: list[dict[str, Any]] = []
+    lines, last = [], b""
     try:
         with _explained(path):
             content = path.read_bytes() if os.path.lexists(path) else b""
@@ -115,8 +117,8 @@ def _explained(path: Path, line: int = 0) -> Iterator[None]:
     except RecursionError:
         reason = "it is nested too deeply"
     except ValueError as error:  # msgspec's errors are such, and those of what a shape checks
-        text, _, field = str(error).rstrip(".`").partition(" - at `$")
-        reason = f"{field.lstrip('.')}: {text.rstrip('.')}" if field else text
+        text, _, field = str(error).partition(" - at `$")
+        reason = ": ".join(part for part in (field.strip(".`"), text.rstrip(".")) if part)
     else:
         return
     where = f"{path}, line {line}," if line else str(path)
