@@ -1,7 +1,7 @@
 """An ensemble on disk: a folder with its members, a card and its training history.
 
 checkpoints/<name>/
-    card.json          what it is and how it came to be
+    card.json          what it is and how it was made
     member-1.safetensors …
     history.jsonl      one row an epoch
 """
@@ -11,37 +11,44 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import safetensors
 import safetensors.torch
 import torch
+from msgspec import Meta
 from torch import Tensor
 
-from dverge.errors import CheckpointError
+from dverge.errors import CheckpointError, DvergeError, require
 from dverge.models import CLASS_COUNT, Conv, Ensemble
-from dverge.stored import check_name, new_folder, write_json
+from dverge.results import Result
+from dverge.stored import (
+    FORMAT,
+    Broken,
+    Count,
+    Number,
+    Positive,
+    Seed,
+    Setting,
+    Share,
+    check_name,
+    new_folder,
+    read_json,
+    read_jsonl,
+    write_json,
+)
 
 CARD = "card.json"
 HISTORY = "history.jsonl"
-FORMAT = 1
-RESULT_FIELDS = {"model", "attack", "split", "n", "accuracy", "ci_low", "ci_high"}
-HISTORY_FIELDS = {  # of every row; a training may add more
-    "epoch",
-    "train_loss",
-    "val_loss",
-    "val_accuracy",
-    "mixture_val_loss",
-    "mixture_val_accuracy",
-}
+Losses = Annotated[list[Number], Meta(min_length=1)]
 
 
 @dataclass(frozen=True)
 class Card:
-    """What a checkpoint says of itself.
+    """The description of a checkpoint.
 
     Attributes:
         method: how it was trained: vanilla, dverge, dverge-advt, advt, imported.
@@ -52,23 +59,47 @@ class Card:
         data_digest: SHA-256 of the training images and labels, None if unknown.
         versions: packages it was trained with.
         device: what it was trained on.
-        training_seconds: time spent training.
-        results: accuracies measured when it was made, each with its split, n and interval.
-        classes: what the outputs stand for, in order; empty means CIFAR-10's classes.
+        training_seconds: time spent training, None if unknown.
+        results: accuracies measured when it was made.
+        classes: the names of the outputs, in order; empty means CIFAR-10's classes.
     """
 
     method: str
     architecture: str
-    members: dict[str, str]
-    seed: int | None = None
-    config: dict[str, Any] = field(default_factory=dict)
-    data_digest: str | None = None
-    versions: dict[str, str] = field(default_factory=dict)
-    device: str = ""
-    training_seconds: float | None = None
-    results: list[dict[str, Any]] = field(default_factory=list)
+    members: Annotated[dict[str, str], Meta(min_length=1)]
+    seed: Seed | None
+    config: dict[str, Setting]
+    data_digest: str | None
+    versions: dict[str, str]
+    device: str
+    training_seconds: Positive | None
+    results: list[Result]
     classes: list[str] = field(default_factory=list)
     format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        ours = self.architecture == Conv.architecture
+        require(ours, "architecture", self.architecture, repr(Conv.architecture))
+        ten = len(self.classes) in (0, CLASS_COUNT)
+        names = ",".join(self.classes)
+        require(ten, "classes", names, f"{CLASS_COUNT} names in the outputs' order")
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """One epoch in a training's history or metrics; see training.EpochMetrics."""
+
+    epoch: Count
+    train_loss: Losses
+    val_loss: Losses
+    val_accuracy: Annotated[list[Share], Meta(min_length=1)]
+    mixture_val_loss: Number
+    mixture_val_accuracy: Share
+    terms: dict[str, Losses] = field(default_factory=dict)
+    layer: Count | None = None
+    learning_rate: Number = 0.0
+    images_per_second: Number = 0.0
+    seconds: Number = 0.0
 
 
 @dataclass(frozen=True)
@@ -87,18 +118,10 @@ class CheckpointInfo:
         return hashlib.sha256("".join(self.card.members.values()).encode()).hexdigest()
 
 
-@dataclass(frozen=True)
-class BrokenCheckpoint:
-    """A folder that is no usable checkpoint, and why."""
-
-    name: str
-    reason: str
-
-
 def checkpoints_folder() -> Path:
     """Where checkpoints are kept: the repository's, or $DVERGE_CHECKPOINTS."""
-    given = os.environ.get("DVERGE_CHECKPOINTS")
-    return Path(given) if given else Path(__file__).parents[1] / "checkpoints"
+    chosen = os.environ.get("DVERGE_CHECKPOINTS")
+    return Path(chosen) if chosen else Path(__file__).parents[1] / "checkpoints"
 
 
 def save(
@@ -107,7 +130,7 @@ def save(
     *,
     method: str,
     root: Path | None = None,
-    history: Sequence[dict[str, Any]] = (),
+    history: Sequence[Mapping[str, Any]] = (),
     **details: Any,
 ) -> CheckpointInfo:
     """Write a new checkpoint, whole or not at all.
@@ -118,13 +141,15 @@ def save(
         method: see Card.
         root: the folder of checkpoints; the default one if None.
         history: rows for history.jsonl.
-        details: further fields of the Card.
+        details: further fields of the Card; those left out are unknown or empty.
 
     Raises:
         CheckpointError: the name is taken.
-        ConfigError: the name cannot be a folder's.
+        ConfigError: the name cannot be a folder's, or the classes are not ten.
     """
     folder = (root or checkpoints_folder()) / check_name(name)
+    unknown: dict[str, Any] = dict.fromkeys(("seed", "data_digest", "training_seconds"))
+    empty: dict[str, Any] = {"config": {}, "versions": {}, "device": "", "results": []}
     try:
         with new_folder(folder) as temporary:
             digests = {}
@@ -133,8 +158,9 @@ def save(
                 file = f"member-{i}.safetensors"
                 safetensors.torch.save_file(weights, temporary / file)
                 digests[file] = file_digest(temporary / file)
-            card = Card(method, Conv.architecture, digests, **details)
-            write_json(temporary / CARD, asdict(card))
+            card = Card(method, Conv.architecture, digests, **unknown | empty | details)
+            stored_results = [result.stored() for result in card.results]
+            write_json(temporary / CARD, asdict(card) | {"results": stored_results})
             lines = "".join(json.dumps(row) + "\n" for row in history)
             (temporary / HISTORY).write_text(lines, encoding="utf-8")
     except FileExistsError:
@@ -148,46 +174,15 @@ def read(folder: Path) -> CheckpointInfo:
     """Read a checkpoint's card.
 
     Raises:
-        CheckpointError: there is no card, or it is not one.
+        CheckpointError: there is no card.
+        FileError: the card cannot be used.
     """
-    try:
-        raw = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        card = _card(raw)
-    except FileNotFoundError:
+    if not (folder / CARD).exists():
         raise CheckpointError(
-            f"{folder} is no checkpoint: it has no {CARD}. Plain weight files are taken in by "
+            f"{folder} is no checkpoint: it has no {CARD}. Plain weight files are imported by "
             "python -m dverge import."
-        ) from None
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise _broken(folder, f"its {CARD} cannot be read ({error})") from None
-    if card.format != FORMAT:
-        raise _broken(folder, f"its format is {card.format}, this version reads {FORMAT}")
-    if card.architecture != Conv.architecture:
-        raise _broken(folder, f"its architecture is {card.architecture!r}, not 'conv'", mend="")
-    if not card.members:
-        raise _broken(folder, "its card lists no members")
-    return CheckpointInfo(folder.name, folder, card)
-
-
-def _card(raw: dict[str, Any]) -> Card:
-    """The card of these fields. Raises TypeError or ValueError if it cannot be."""
-    card = Card(**raw)
-    kinds = {"members": dict, "config": dict, "versions": dict, "results": list, "classes": list}
-    for name, kind in kinds.items():
-        if not isinstance(getattr(card, name), kind):
-            raise ValueError(f"{name} is no {kind.__name__}")
-    texts = (card.method, *card.members.values(), *card.classes)
-    if not all(isinstance(text, str) for text in texts):
-        raise ValueError("method, digests and classes must be text")
-    if card.classes and len(card.classes) != CLASS_COUNT:
-        raise ValueError(f"it names {len(card.classes)} classes; there are {CLASS_COUNT} outputs")
-    if not all(_has(row, RESULT_FIELDS) for row in card.results):
-        raise ValueError(f"each of its results must have {', '.join(sorted(RESULT_FIELDS))}")
-    return card
-
-
-def _has(row: Any, due: set[str]) -> bool:
-    return isinstance(row, dict) and due <= row.keys()
+        )
+    return CheckpointInfo(folder.name, folder, read_json(folder / CARD, Card))
 
 
 def load(checkpoint: CheckpointInfo | Path | str) -> Ensemble:
@@ -198,6 +193,7 @@ def load(checkpoint: CheckpointInfo | Path | str) -> Ensemble:
 
     Raises:
         CheckpointError: anything is missing, altered, or of another architecture.
+        FileError: the card cannot be used.
     """
     info = checkpoint if isinstance(checkpoint, CheckpointInfo) else read(find(checkpoint))
     members = []
@@ -216,10 +212,14 @@ def load(checkpoint: CheckpointInfo | Path | str) -> Ensemble:
 
 
 def find(name: Path | str, root: Path | None = None) -> Path:
-    """The folder of a checkpoint given by path, or by name in root (the default folder if None).
+    """The folder of a checkpoint that is named by its path, or by its name in root.
+
+    Args:
+        name: path or name.
+        root: the folder of checkpoints; the default one if None.
 
     Raises:
-        CheckpointError: there is none; the message lists those there are.
+        CheckpointError: there is none; the message lists the checkpoints that exist.
     """
     # A checkpoint's name comes first: the working directory may hold a folder called the same.
     root = root or checkpoints_folder()
@@ -231,37 +231,42 @@ def find(name: Path | str, root: Path | None = None) -> Path:
     raise CheckpointError(f"there is no checkpoint {str(name)!r}; those there are: {names}.")
 
 
-def list_all(root: Path | None = None) -> tuple[list[CheckpointInfo], list[BrokenCheckpoint]]:
-    """All checkpoints by name, and the folders that are none, with the reason."""
+def list_all(root: Path | None = None) -> tuple[list[CheckpointInfo], list[Broken]]:
+    """All checkpoints by name, and the folders that cannot be used, with the reason."""
     root = root or checkpoints_folder()
     good, broken = [], []
-    folders = sorted(root.iterdir()) if root.is_dir() else []
-    for folder in folders:
+    for folder in sorted(root.iterdir()) if root.is_dir() else []:
         if folder.name.startswith(".") or not folder.is_dir():
             continue
         try:
             good.append(read(folder))
-        except CheckpointError as error:
-            broken.append(BrokenCheckpoint(folder.name, str(error)))
+        except DvergeError as error:
+            broken.append(Broken(folder, str(error)))
     return good, broken
 
 
 def read_history(info: CheckpointInfo) -> list[dict[str, Any]]:
-    """Rows of a checkpoint's history.jsonl; none if it has no such file.
+    """The rows of a checkpoint's history.jsonl, one for each epoch from the first; see EpochRow.
 
-    Raises:
-        CheckpointError: a row is not JSON, or lacks one of HISTORY_FIELDS.
+    There are none without such a file, or if it is damaged; see damaged_history.
     """
+    rows, broken = _history(info)
+    return [] if broken else rows
+
+
+def damaged_history(info: CheckpointInfo) -> list[Broken]:
+    """A checkpoint's history.jsonl if it cannot be used, with the reason."""
+    return _history(info)[1]
+
+
+def _history(info: CheckpointInfo) -> tuple[list[dict[str, Any]], list[Broken]]:
     path = info.folder / HISTORY
-    if not path.is_file():
-        return []
-    try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
-        raise _broken(info.folder, f"its {HISTORY} cannot be read ({error})") from None
-    if not all(_has(row, HISTORY_FIELDS) for row in rows):
-        raise _broken(info.folder, f"a row of its {HISTORY} is no epoch's figures")
-    return rows
+    rows, broken = read_jsonl(path, {"": EpochRow})
+    counts = {(len(row["train_loss"]), len(row["val_loss"])) for row in rows}
+    if len(counts) > 1 or [row["epoch"] for row in rows] != [*range(1, len(rows) + 1)]:
+        reason = f"{path} cannot be used (its rows are not the epochs 1, 2, … of one training)."
+        broken = broken or [Broken(path, reason)]
+    return rows, broken
 
 
 def file_digest(path: Path) -> str:
@@ -271,24 +276,29 @@ def file_digest(path: Path) -> str:
 
 
 def member_of(weights: dict[str, Tensor], where: str) -> Conv:
-    """A Conv with these weights, read from where.
+    """A Conv with these weights.
+
+    Args:
+        weights: a state dict.
+        where: it was read from, for the message.
 
     Raises:
         CheckpointError: it names the first difference from a Conv's keys, shapes and finite values.
     """
     member = Conv()
-    due = {name: tuple(value.shape) for name, value in member.state_dict().items()}
-    missing, foreign = sorted(due.keys() - weights.keys()), sorted(weights.keys() - due.keys())
-    if missing or foreign:
+    shapes = {name: tuple(value.shape) for name, value in member.state_dict().items()}
+    missing = sorted(shapes.keys() - weights.keys())
+    unknown = sorted(weights.keys() - shapes.keys())
+    if missing or unknown:
         raise CheckpointError(
             f"{where} is of another architecture than Conv: missing {missing or 'nothing'}, "
-            f"unknown {foreign or 'nothing'}."
+            f"unknown {unknown or 'nothing'}."
         )
-    for name, shape in due.items():
+    for name, shape in shapes.items():
         if tuple(weights[name].shape) != shape:
             raise CheckpointError(
                 f"{where} is of another architecture than Conv: {name} has shape "
-                f"{tuple(weights[name].shape)}, due is {shape}."
+                f"{tuple(weights[name].shape)} and not {shape}."
             )
         if not _is_finite(weights[name]):
             raise CheckpointError(f"{where}: {name} holds values that are not finite numbers.")
@@ -302,7 +312,7 @@ def _is_finite(values: Tensor) -> bool:
     return plain and bool(values.float().isfinite().all())
 
 
-def _broken(
-    folder: Path, reason: str, mend: str = " Restore the folder or delete it."
-) -> CheckpointError:
-    return CheckpointError(f"checkpoint {folder.name!r} cannot be used: {reason}.{mend}")
+def _broken(folder: Path, reason: str) -> CheckpointError:
+    return CheckpointError(
+        f"checkpoint {folder.name!r} cannot be used: {reason}. Restore the folder or delete it."
+    )

@@ -24,8 +24,12 @@ class ImageError(DvergeError):
     """A file cannot be used as a picture."""
 
 
+class FileError(DvergeError):
+    """A file of ours is missing, damaged, or of another version; the text names file and field."""
+
+
 class CheckpointError(DvergeError):
-    """A checkpoint folder is broken, altered, or not a checkpoint of this program."""
+    """A checkpoint is missing, altered, or not one of this program."""
 
 
 class RunError(DvergeError):

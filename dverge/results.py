@@ -1,25 +1,31 @@
-"""Measured results: accuracies with their confidence intervals, and all that they are of."""
+"""Measured accuracies with their confidence intervals, and everything that they depend on."""
 
 from __future__ import annotations
 
 import base64
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from msgspec import Meta
 from torch import Tensor
+
+from dverge.errors import require
+from dverge.stored import LIMIT, Percent, Positive, Scalar, Seed
 
 Z95 = 1.959963984540054  # two-sided 95 % point of the normal distribution
 MIXTURE_NAME = "mixture"
 RANDOM_NAME = "random-member"
+TEXT_PARAMETERS = {"victim", "version"}  # all others are numbers, true or false
+STORED = ("model", "attack", "split", "n", "accuracy", "ci_low", "ci_high", "parameters", "seconds")
 
 
 @dataclass(frozen=True)
 class Result:
-    """One measured accuracy, and all that it is of.
+    """One measured accuracy.
 
     Attributes:
         model: "member-1" …, "mixture", or "random-member": one drawn at random for each query.
@@ -28,7 +34,7 @@ class Result:
         n: how many.
         accuracy, ci_low, ci_high: per cent, with the Wilson 95 % interval.
         parameters: of the attack; "victim" says whose gradient it followed.
-        seconds: that the attacks behind it took.
+        seconds: that the attack took.
         warnings: what the attack reported on its own reliability.
         held: for each image one bit, whether the model was correct, packed and in base 64; empty
             where an image counts for a share.
@@ -40,61 +46,62 @@ class Result:
         device: what it was measured on.
     """
 
-    model: str
+    model: Annotated[str, Meta(pattern="^(mixture|random-member|member-[0-9]+)$")]
     attack: str
     split: str
-    n: int
-    accuracy: float
-    ci_low: float
-    ci_high: float
-    parameters: dict[str, Any] = field(default_factory=dict)
-    seconds: float = 0.0
+    n: Annotated[int, Meta(ge=1, le=LIMIT)]
+    accuracy: Percent
+    ci_low: Percent
+    ci_high: Percent
+    parameters: dict[str, Scalar] = field(default_factory=dict)
+    seconds: Positive = 0.0
     warnings: list[str] = field(default_factory=list)
     held: str = ""
     checkpoint: str = ""
     weights: str = ""
     protocol: str = ""
-    seed: int = 0
+    seed: Seed = 0
     data: str = ""
     device: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
-        """As plain JSON values for other programs: with the speed, without the bits."""
-        speed = round(self.n / self.seconds, 1) if self.seconds else None
-        values = asdict(self) | {"split": str(self.split), "protocol": str(self.protocol)}
-        return {k: v for k, v in values.items() if k != "held" and (v or k != "warnings")} | {
-            "images_per_second": speed
-        }
+    def __post_init__(self) -> None:
+        if self.held:
+            size, expected = len(base64.b64decode(self.held, validate=True)), math.ceil(self.n / 8)
+            require(size == expected, "size of held", size, f"{expected} bytes for {self.n} images")
+        for name, value in self.parameters.items():
+            allowed = "a text" if name in TEXT_PARAMETERS else "a number, true or false"
+            ok = isinstance(value, str) is (name in TEXT_PARAMETERS)
+            require(ok, f"parameter {name}", value, allowed)
 
-    def measured(self) -> dict[str, Any]:
-        """What was measured, as plain JSON values, without what the file it is kept in states."""
-        values = asdict(self)
-        values = {name: values[name] for name in MEASURED}
-        return {k: v for k, v in values.items() if v or k not in ("warnings", "held")}
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values for other programs: with the speed, without the bit for each image."""
+        speed = round(self.n / self.seconds, 1) if self.seconds else None
+        values = {k: v for k, v in asdict(self).items() if k != "held" and (v or k != "warnings")}
+        return values | {"images_per_second": speed}
+
+    def stored(self) -> dict[str, Any]:
+        """As JSON values for a file that states everything from `checkpoint` on by itself."""
+        values = {name: getattr(self, name) for name in STORED}
+        filled = {"warnings": self.warnings, "held": self.held}
+        return values | {name: value for name, value in filled.items() if value}
 
     @property
     def own(self) -> bool:
-        """The attack was on the model itself, or on all there is of the mixture, or on none."""
+        """Whether nothing was attacked but the model itself, or the mixture in every way."""
         return self.parameters.get("victim", self.model) in (self.model, "worst")
 
     def right(self) -> Tensor:
-        """For each image whether the model was right, bool N; empty where that was not kept."""
+        """For each image whether the model was correct, bool N; empty where that was not kept."""
         if not self.held:
             return torch.zeros(0, dtype=torch.bool)
         packed = np.frombuffer(base64.b64decode(self.held), np.uint8)
         return torch.from_numpy(np.unpackbits(packed, count=self.n).astype(bool))
 
 
-MEASURED = [each.name for each in fields(Result)][
-    : [*Result.__dataclass_fields__].index("held") + 1
-]
-"""The fields that a file of results keeps for each of them."""
-
-
 def wilson_interval(correct: float, n: int) -> tuple[float, float]:
-    """Wilson 95 % score interval of correct out of n (Wilson 1927), as shares in [0, 1].
+    """The 95 % score interval of correct out of n (Wilson 1927), as shares in [0, 1].
 
-    Where images count for shares between 0 and 1 it is wider than it need be, never too narrow.
+    Where images count for shares between 0 and 1 it is wider than necessary, never too narrow.
     """
     if n == 0:
         return 0.0, 1.0
@@ -107,7 +114,7 @@ def wilson_interval(correct: float, n: int) -> tuple[float, float]:
 def result_of(
     right: Tensor, model: str, attack: str, split: str, share: float | None = None, **more: Any
 ) -> Result:
-    """The accuracy of N images, each right (bool) or right with a probability (float).
+    """The result of N images on which the model was correct (bool), or with a probability (float).
 
     Args:
         right: N.
@@ -125,20 +132,20 @@ def result_of(
 
 
 def headlines(rows: Iterable[Result]) -> list[Result]:
-    """Each model's own figures, one for each attack and setting, in order.
+    """The result that counts for each model, attack and setting, in order.
 
-    A member's is that of the attack on itself; the mixture's, and a random member's, the worst over
-    all victims where there is one. What is left out are single attacks on the mixture.
+    For a member it is the attack on itself; for the mixture and a random member the worst over all
+    victims, where there is one. Single attacks on the mixture are left out.
     """
-    found: dict[tuple[Any, ...], Result] = {}
+    headline: dict[tuple[Any, ...], Result] = {}
     for row in rows:
         setting = sorted((k, v) for k, v in row.parameters.items() if k != "victim")
         key = (row.model, row.attack, *setting)
-        if row.parameters.get("victim") == "worst" or (key not in found and row.own):
-            found[key] = row
-    return list(found.values())
+        if row.parameters.get("victim") == "worst" or (key not in headline and row.own):
+            headline[key] = row
+    return list(headline.values())
 
 
 def models_of(members: int) -> list[str]:
-    """What the models are called in rows: the members in order, and last the mixture."""
+    """The names of an ensemble's models: the members in order, and last the mixture."""
     return [f"member-{i}" for i in range(1, members + 1)] + [MIXTURE_NAME]

@@ -1,18 +1,17 @@
-"""Plain weight files: a checkpoint made of them, and written from one."""
+"""Plain weight files: imported as a checkpoint, and exported from one."""
 
 from __future__ import annotations
 
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from dverge.checkpoints import CheckpointInfo, load, member_of, save
-from dverge.errors import CheckpointError, require
-from dverge.models import CLASS_COUNT, Ensemble
+from dverge.errors import CheckpointError
+from dverge.models import Ensemble
 from dverge.stored import replacing
 
 
@@ -22,21 +21,19 @@ def import_weights(
     """Make a checkpoint of plain Conv state dicts (keys conv1.weight … fc3.bias).
 
     Args:
-        files: one a member.
+        files: one for each member.
         name: of the checkpoint.
         root: the folder of checkpoints; the default one if None.
-        classes: what the ten outputs stand for, if not CIFAR-10's classes.
+        classes: the names of the ten outputs, if they are not CIFAR-10's classes.
 
     Raises:
-        CheckpointError: a file is missing, holds anything but tensors, or is no Conv's.
+        CheckpointError: a file is missing, holds anything but tensors, or they are not a Conv's.
         ConfigError: the classes are not ten.
     """
-    ten = len(classes) in (0, CLASS_COUNT)
-    require(ten, "classes", ",".join(classes), f"{CLASS_COUNT} names in the outputs' order")
     members = [member_of(read_state_dict(file), str(file)) for file in files]
-    details: dict[str, Any] = {"config": {"files": [file.name for file in files]}}
-    details["classes"] = list(classes)
-    return save(name, Ensemble(members), method="imported", root=root, **details)
+    config = {"files": [file.name for file in files]}
+    ensemble, classes = Ensemble(members), list(classes)
+    return save(name, ensemble, method="imported", root=root, config=config, classes=classes)
 
 
 def export_weights(info: CheckpointInfo, folder: Path) -> list[Path]:
@@ -73,15 +70,17 @@ def read_state_dict(file: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError:
         raise CheckpointError(
             f"{file} is refused: it holds something other than tensors, which may be code. Save "
-            "it anew with torch.save(model.state_dict(), file)."
+            "the weights again with torch.save(model.state_dict(), file)."
         ) from None
     except Exception:  # noqa: BLE001 - on a damaged file torch raises nearly anything
         raise CheckpointError(
-            f"{file} is no file of weights, or it is damaged. Save it anew with "
+            f"{file} is no file of weights, or it is damaged. Save the weights again with "
             "torch.save(model.state_dict(), file)."
         ) from None
     if not isinstance(raw, dict) or not all(
         isinstance(k, str) and isinstance(v, Tensor) for k, v in raw.items()
     ):
-        raise CheckpointError(f"{file} holds no state dict: a dictionary of named tensors is due.")
+        raise CheckpointError(
+            f"{file} holds no state dict, which is a dictionary of named tensors."
+        )
     return raw

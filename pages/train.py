@@ -6,10 +6,10 @@ import streamlit as st
 
 from pages.widgets.shared.messages import errors_as_messages
 from pages.widgets.shared.navigation import enter_through_app
-from pages.widgets.shared.resources import all_checkpoints, run_manager, trainings
+from pages.widgets.shared.resources import all_checkpoints, trainings
 from pages.widgets.shared.run_cards import SPANS, show_run
 from pages.widgets.train.run_form import run_form
-from pages.widgets.train.run_table import all_trainings, show_trainings
+from pages.widgets.train.run_table import all_trainings, show_broken, show_trainings
 
 REFRESH = 1.0  # seconds between looks at a run that goes on
 NEWS = "checkpoints-just-made"
@@ -69,7 +69,8 @@ cards = st.container()
 with st.container(border=True):
     st.subheader("New training", anchor=False)
     st.fragment(run_form, parallel=True)()
-listed = all_trainings(views, all_checkpoints()[0])
+infos, broken = all_checkpoints()
+listed = all_trainings(views, infos)
 if listed:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader("All trainings", anchor=False, width="content")
@@ -79,5 +80,4 @@ if listed:
         st.fragment(live_runs, run_every=REFRESH if active else None)(log, span, active)
 else:
     st.caption("No trainings yet: start one above, and its curves appear here as they grow.")
-for message in run_manager().broken():
-    st.warning(message, icon=":material/folder_off:")
+show_broken(views, broken)

@@ -31,7 +31,7 @@ def results_figure() -> alt.LayerChart:
     for name, title in SHOWN.items():
         info = checkpoints.read(ROOT / "checkpoints" / name)
         (kept,) = [each for each in all_results(info) if each.protocol is Protocol.CURVE]
-        figures[title] = headlines(kept.rows)
+        figures[title] = headlines(kept.results)
         colours[title] = ensemble_colour(name, info.card.method)
     frame = eps_frame(figures)
     chart = eps_chart(frame[frame["kind"] == "mixture"], colours, columns=len(SHOWN))

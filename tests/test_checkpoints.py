@@ -1,10 +1,13 @@
-"""Ensembles on disk: what is written comes back, and what is damaged is refused by name."""
+"""Ensembles on disk: what is written is read back, and what is damaged is refused by name."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
+import shutil
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +17,16 @@ import torch
 from torch import Tensor
 
 from dverge import checkpoints
-from dverge.checkpoints import CheckpointInfo
-from dverge.errors import CheckpointError, ConfigError
+from dverge.checkpoints import CheckpointInfo, EpochRow
+from dverge.data import Split
+from dverge.errors import CheckpointError, ConfigError, FileError
+from dverge.exploration.tour import read_tour
 from dverge.models import Ensemble, seeded_conv
+from dverge.results import Result, result_of
+from dverge.training import EpochMetrics, config_from
 
 FIRST = "member-1.safetensors"
+SHIPPED = Path(__file__).parents[1] / "checkpoints"
 Weights = dict[str, Tensor]
 
 
@@ -36,8 +44,14 @@ def edit_card(folder: Path, **changes: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
+def without(folder: Path, field: str) -> None:
+    card = json.loads((folder / "card.json").read_text())
+    del card[field]
+    (folder / "card.json").write_text(json.dumps(card))
+
+
 def rewrite_member(folder: Path, change: Callable[[Weights], Weights]) -> None:
-    """Change a member's weights and make the card's digest right again."""
+    """Change a member's weights, with the digest in the card that belongs to them."""
     path = folder / FIRST
     # A copy: the loaded tensors are mapped to the file that is about to be replaced.
     weights = {name: value.clone() for name, value in safetensors.torch.load_file(path).items()}
@@ -45,6 +59,12 @@ def rewrite_member(folder: Path, change: Callable[[Weights], Weights]) -> None:
     card = json.loads((folder / "card.json").read_text())
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     edit_card(folder, members={**card["members"], FIRST: digest})
+
+
+def epoch_row(epoch: int, **more: Any) -> dict[str, Any]:
+    losses, shares = [2.3, 2.2], [0.1, 0.2]
+    row = {"epoch": epoch, "train_loss": losses, "val_loss": losses, "val_accuracy": shares}
+    return {**row, "mixture_val_loss": 2.1, "mixture_val_accuracy": 0.25, **more}
 
 
 # --- whole checkpoints ---
@@ -58,17 +78,23 @@ def test_round_trip(root: Path, ensemble: Ensemble, images: Tensor) -> None:
         "versions": {"torch": "2.15.0"},
         "device": "CPU, 2 threads",
         "training_seconds": 12.5,
-        "results": [{**dict.fromkeys(checkpoints.RESULT_FIELDS, 1), "model": "mixture"}],
+        "results": [result_of(torch.ones(9).bool(), "mixture", "clean", Split.TEST, seconds=0.5)],
     }
-    row: dict[str, Any] = {key: [2.3, 2.2] for key in checkpoints.HISTORY_FIELDS}
-    history = [{**row, "epoch": 1}, {**row, "epoch": 2, "extra": 3}]
+    history = [epoch_row(1), epoch_row(2, extra=3)]
     written = checkpoints.save("three", ensemble, method="vanilla", history=history, **details)
 
     info = checkpoints.read(root / "three")
     assert info == written
-    assert info.card.method == "vanilla"
-    assert info.card.architecture == "conv"
+    assert (info.card.method, info.card.architecture) == ("vanilla", "conv")
     assert {name: getattr(info.card, name) for name in details} == details
+    stored = json.loads((info.folder / "card.json").read_text())["results"]
+    assert stored == [
+        {
+            **{"model": "mixture", "attack": "clean", "split": "test", "n": 9},
+            **{"accuracy": 100.0, "ci_low": details["results"][0].ci_low, "ci_high": 100.0},
+            **{"parameters": {}, "seconds": 0.5, "held": "/4A="},
+        }
+    ]
     assert checkpoints.read_history(info) == history
     files = [f"member-{i}.safetensors" for i in (1, 2, 3)]
     assert names(info.folder) == ["card.json", "history.jsonl", *files]
@@ -84,7 +110,7 @@ def test_round_trip(root: Path, ensemble: Ensemble, images: Tensor) -> None:
     assert not any(parameter.is_meta for parameter in loaded.parameters())
 
 
-def test_saving_leaves_the_ensemble_as_it_was(root: Path, ensemble: Ensemble) -> None:
+def test_saving_leaves_the_ensemble_unchanged(root: Path, ensemble: Ensemble) -> None:
     ensemble.train()
     before = {name: value.clone() for name, value in ensemble.state_dict().items()}
     checkpoints.save("x", ensemble, method="vanilla")
@@ -117,8 +143,7 @@ def test_a_taken_name_is_refused(root: Path, saved: CheckpointInfo, ensemble: En
 def test_bad_names_are_refused(root: Path, ensemble: Ensemble, name: str) -> None:
     with pytest.raises(ConfigError, match="name is"):
         checkpoints.save(name, ensemble, method="vanilla")
-    assert names(root) == []
-    assert names(root.parent) == []
+    assert names(root) == names(root.parent) == []
 
 
 @pytest.mark.parametrize("broken", ["dverge.checkpoints.write_json", "safetensors.torch.save_file"])
@@ -134,23 +159,68 @@ def test_a_failure_while_writing_leaves_nothing(
     assert names(root) == []
 
 
-def test_a_renamed_and_moved_folder_is_still_good(
-    root: Path, tmp_path: Path, saved: CheckpointInfo, ensemble: Ensemble
+def test_a_renamed_and_moved_folder_can_be_used(
+    tmp_path: Path, saved: CheckpointInfo, ensemble: Ensemble
 ) -> None:
     moved = saved.folder.rename(tmp_path / "Elsewhere")
     info = checkpoints.read(moved)
-    assert info.name == "Elsewhere"
-    assert info.digest == saved.digest
+    assert (info.name, info.digest) == ("Elsewhere", saved.digest)
     assert same_weights(checkpoints.load(info), ensemble)
 
 
-def test_history_is_not_needed_but_must_be_json(saved: CheckpointInfo) -> None:
+def test_what_is_shipped_can_be_used() -> None:
+    """Under its own digests; the settings of old cards lack what later versions added."""
+    shipped, broken = checkpoints.list_all(SHIPPED)
+    assert len(shipped) == 11 and broken == []
+    lacking = set()
+    for info in shipped:
+        config = config_from(info.card.method, info.card.config).to_dict()
+        lacking |= config.keys() - info.card.config.keys()
+        later = {"average_last": 0} | ({"joint": False} if info.card.method == "advt" else {})
+        assert config == later | info.card.config
+        rows = checkpoints.read_history(info)
+        assert checkpoints.damaged_history(info) == []
+        assert len(rows) == len((info.folder / "history.jsonl").read_text().splitlines()) >= 25
+        assert all(isinstance(result, Result) for result in info.card.results)
+        lines = json.loads((info.folder / "card.json").read_text())["results"]
+        assert [result.accuracy for result in info.card.results] == [r["accuracy"] for r in lines]
+    assert lacking == {"average_last", "joint"}
+    assert read_tour().ensembles.items() <= {info.name: info.digest for info in shipped}.items()
+
+
+# --- histories ---
+
+
+def test_a_history_has_the_figures_of_the_trainings_epochs() -> None:
+    assert {each.name for each in fields(EpochRow)} == {each.name for each in fields(EpochMetrics)}
+
+
+DAMAGED_HISTORIES: dict[str, tuple[list[Any], str]] = {
+    "no figures": ([{"epoch": 1}], r"history\.jsonl, line 1, cannot be used"),
+    "nonsense": ([epoch_row(1), "nonsense"], "line 2"),
+    "one loss": ([epoch_row(1, train_loss=2.0)], "train_loss: Expected `array`"),
+    "no losses": ([epoch_row(1, val_loss=[])], "val_loss: Expected `array` of length >= 1"),
+    "per cent": ([epoch_row(1, mixture_val_accuracy=25.0)], "mixture_val_accuracy: Expected"),
+    "an empty term": ([epoch_row(1, terms={"clean": []})], "terms"),
+    "a gap": ([epoch_row(1), epoch_row(3)], "not the epochs 1, 2"),
+    "twice": ([epoch_row(1), epoch_row(1)], "not the epochs 1, 2"),
+    "three losses": ([epoch_row(1), epoch_row(2, val_loss=[1, 2, 3])], "of one training"),
+}
+
+
+@pytest.mark.parametrize(("rows", "reason"), DAMAGED_HISTORIES.values(), ids=DAMAGED_HISTORIES)
+def test_a_damaged_history_counts_as_none_and_is_listed(
+    rows: list[Any], reason: str, saved: CheckpointInfo
+) -> None:
+    path = saved.folder / "history.jsonl"
+    assert checkpoints.read_history(saved) == checkpoints.damaged_history(saved) == []
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert checkpoints.read_history(saved) == []
-    (saved.folder / "history.jsonl").write_text('{"epoch": 1}\nnonsense\n')
-    with pytest.raises(CheckpointError, match=r"'good' cannot be used: its history\.jsonl"):
-        checkpoints.read_history(saved)
-    (saved.folder / "history.jsonl").unlink()
-    assert checkpoints.read_history(saved) == []
+    (broken,) = checkpoints.damaged_history(saved)
+    assert broken.path == path
+    assert re.search(reason, broken.reason) and str(path) in broken.reason
+    path.unlink()
+    assert checkpoints.read_history(saved) == checkpoints.damaged_history(saved) == []
 
 
 # --- damage ---
@@ -178,43 +248,51 @@ def set_nan(weights: Weights) -> Weights:
     return weights
 
 
-DAMAGED_CARDS: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "no card": (lambda f: (f / "card.json").unlink(), r"is no checkpoint: it has no card\.json"),
+ROW = {"model": "mixture", "attack": "clean", "split": "test", "n": 9}
+FULL_ROW = {**ROW, "accuracy": 50, "ci_low": 40, "ci_high": 60}
+TEN = "it must be 10 names in the outputs' order"
+Damage = Callable[[Path], Any]
+DAMAGED_CARDS: dict[str, tuple[Damage, str]] = {
     "cut JSON": (lambda f: (f / "card.json").write_text('{"method": '), r"card\.json cannot be"),
-    "a list": (lambda f: (f / "card.json").write_text("[]"), r"card\.json cannot be read"),
-    "null": (lambda f: (f / "card.json").write_text("null"), r"card\.json cannot be read"),
-    "empty": (lambda f: (f / "card.json").write_text(""), r"card\.json cannot be read"),
-    "no text": (lambda f: (f / "card.json").write_bytes(b"\xff\xfe"), r"card\.json cannot be read"),
-    "deep": (lambda f: (f / "card.json").write_text("[" * 100_000), r"card\.json cannot be read"),
-    "no fields": (lambda f: (f / "card.json").write_text("{}"), "missing 3 required"),
-    "another field": (lambda f: edit_card(f, layers=3), "unexpected keyword argument 'layers'"),
-    "another format": (lambda f: edit_card(f, format=99), "its format is 99, this version reads 1"),
-    "architecture": (lambda f: edit_card(f, architecture="resnet20"), "'resnet20', not 'conv'"),
-    "no members": (lambda f: edit_card(f, members={}), "its card lists no members"),
-    "listed members": (lambda f: edit_card(f, members=[FIRST]), "members is no dict"),
+    "deep": (lambda f: (f / "card.json").write_text("[" * 100_000), r"card\.json cannot be used"),
+    "no fields": (lambda f: (f / "card.json").write_text("{}"), "missing required field `method`"),
+    "no seed": (lambda f: without(f, "seed"), "missing required field `seed`"),
+    "no config": (lambda f: without(f, "config"), "missing required field `config`"),
+    "another field": (lambda f: edit_card(f, layers=3), "does not know its fields layers"),
+    "another format": (lambda f: edit_card(f, format=99), "its format is not 1"),
+    "architecture": (
+        lambda f: edit_card(f, architecture="resnet20"),
+        "architecture is 'resnet20'; it must be 'conv'",
+    ),
+    "no members": (lambda f: edit_card(f, members={}), "members: Expected `object` of length >= 1"),
+    "listed members": (lambda f: edit_card(f, members=[FIRST]), "members: Expected `object`"),
     "a digest of 5": (
         lambda f: edit_card(f, members={FIRST: 5}),
-        "digests and classes must be text",
+        r"members\[...\]: Expected `str`",
     ),
-    "odd results": (lambda f: edit_card(f, results=[{"model": "mixture"}]), "its results must"),
-    "no results": (lambda f: edit_card(f, results=None), "results is no list"),
-    "classes in a line": (lambda f: edit_card(f, classes="cat,dog"), "classes is no list"),
-    "two classes": (
-        lambda f: edit_card(f, classes=["cat", "dog"]),
-        "names 2 classes; there are 10",
+    "a config of 5": (lambda f: edit_card(f, config=5), "config: Expected `object`"),
+    "half results": (lambda f: edit_card(f, results=[ROW]), r"results\[0\]: Object missing"),
+    "odd results": (
+        lambda f: edit_card(f, results=[FULL_ROW, FULL_ROW | {"accuracy": 101}]),
+        r"results\[1\]\.accuracy: Expected `float` <= 100",
     ),
-    "numbered classes": (lambda f: edit_card(f, classes=list(range(10))), "classes must be text"),
+    "no results": (lambda f: edit_card(f, results=None), "results: Expected `array`"),
+    "classes in a line": (lambda f: edit_card(f, classes="cat,dog"), "classes: Expected `array`"),
+    "two classes": (lambda f: edit_card(f, classes=["cat", "dog"]), f"classes is 'cat,dog'; {TEN}"),
+    "numbered classes": (
+        lambda f: edit_card(f, classes=list(range(10))),
+        r"classes\[0\]: Expected",
+    ),
 }
-DAMAGED_MEMBERS: dict[str, tuple[Callable[[Path], Any], str]] = {
+DAMAGED_MEMBERS: dict[str, tuple[Damage, str]] = {
     "missing": (lambda f: (f / FIRST).unlink(), rf"{FIRST} is missing"),
     "flipped byte": (flip_a_byte, rf"{FIRST} does not match the SHA-256 in its card"),
     "cut short": (cut_short, rf"{FIRST} cannot be read"),
     "a folder": (make_folder, rf"{FIRST} cannot be read"),
-    "a long name": (lambda f: edit_card(f, members={"m" * 300: "0"}), "mmm cannot be read"),
-    "an impossible name": (lambda f: edit_card(f, members={"a\0b": "0"}), "cannot be read"),
+    "a name that is none": (lambda f: edit_card(f, members={"a\0b": "0"}), "cannot be read"),
     "another shape": (
         lambda f: rewrite_member(f, lambda w: {**w, "fc3.bias": torch.zeros(11)}),
-        r"another architecture than Conv: fc3\.bias has shape \(11,\), due is \(10,\)",
+        r"another architecture than Conv: fc3\.bias has shape \(11,\) and not \(10,\)",
     ),
     "a missing layer": (
         lambda f: rewrite_member(f, lambda w: {k: v for k, v in w.items() if k != "fc2.bias"}),
@@ -232,35 +310,27 @@ DAMAGED_MEMBERS: dict[str, tuple[Callable[[Path], Any], str]] = {
 }
 
 
-@pytest.mark.parametrize(("damage", "message"), DAMAGED_CARDS.values(), ids=DAMAGED_CARDS.keys())
+@pytest.mark.parametrize(("damage", "message"), DAMAGED_CARDS.values(), ids=DAMAGED_CARDS)
 def test_a_damaged_card_is_refused_and_listed_as_broken(
-    saved: CheckpointInfo,
-    ensemble: Ensemble,
-    damage: Callable[[Path], Any],
-    message: str,
+    saved: CheckpointInfo, damage: Damage, message: str
 ) -> None:
-    other = checkpoints.save("other", ensemble, method="vanilla")
+    shutil.copytree(saved.folder, saved.folder.with_name("other"))
     damage(saved.folder)
-    with pytest.raises(CheckpointError, match=message):
-        checkpoints.read(saved.folder)
-    with pytest.raises(CheckpointError, match=message):
-        checkpoints.load("good")
-    good, broken = checkpoints.list_all()
-    assert good == [other]
-    assert [each.name for each in broken] == ["good"]
-    assert "good" in broken[0].reason
+    for use in (checkpoints.read, checkpoints.load):
+        with pytest.raises(FileError, match=message):
+            use(saved.folder)
+    good, (broken,) = checkpoints.list_all()
+    assert [info.name for info in good] == ["other"]
+    assert (broken.name, broken.path) == ("good", saved.folder)
+    assert "good" in broken.reason
 
 
-@pytest.mark.parametrize(
-    ("damage", "message"), DAMAGED_MEMBERS.values(), ids=DAMAGED_MEMBERS.keys()
-)
-def test_a_damaged_member_is_refused(
-    saved: CheckpointInfo, damage: Callable[[Path], Any], message: str
-) -> None:
+@pytest.mark.parametrize(("damage", "message"), DAMAGED_MEMBERS.values(), ids=DAMAGED_MEMBERS)
+def test_a_damaged_member_is_refused(saved: CheckpointInfo, damage: Damage, message: str) -> None:
     damage(saved.folder)
     with pytest.raises(CheckpointError, match=message):
         checkpoints.load("good")
-    good, broken = checkpoints.list_all()  # looks at cards alone
+    good, broken = checkpoints.list_all()  # reads only cards
     assert [info.name for info in good] == ["good"]
     assert broken == []
 
@@ -287,10 +357,14 @@ def test_list_all(root: Path, saved: CheckpointInfo, ensemble: Ensemble) -> None
     assert good == [first, saved]
     assert [each.name for each in broken] == ["empty", "foreign"]
     assert all("it has no card.json" in each.reason for each in broken)
+    with pytest.raises(CheckpointError, match=r"no checkpoint: it has no card\.json"):
+        checkpoints.load(root / "empty")
 
 
-def test_list_all_without_a_folder(root: Path) -> None:
+def test_without_a_folder_there_are_none(root: Path) -> None:
     assert checkpoints.list_all() == ([], [])
+    with pytest.raises(CheckpointError, match="'x'; those there are: none"):
+        checkpoints.find("x")
 
 
 def test_find_by_name_path_or_not_at_all(
@@ -303,16 +377,15 @@ def test_find_by_name_path_or_not_at_all(
     assert checkpoints.find(far.folder) == far.folder
     monkeypatch.chdir(far.folder)
     assert checkpoints.read(checkpoints.find(".")) == far
-    with pytest.raises(
-        CheckpointError, match="there is no checkpoint 'bad'; those there are: good"
-    ):
+    missing = "there is no checkpoint 'bad'; those there are: good"
+    with pytest.raises(CheckpointError, match=missing):
         checkpoints.find("bad")
 
 
 def test_find_in_a_folder_of_ones_own(
     saved: CheckpointInfo, ensemble: Ensemble, tmp_path: Path
 ) -> None:
-    """As a run's are: neither the default folder's names nor its list of them come in."""
+    """Neither the names of the default folder nor its list of them are used."""
     root = tmp_path / "far away"
     far = checkpoints.save("far", ensemble, method="vanilla", root=root)
     twin = checkpoints.save("good", ensemble, method="vanilla", root=root)
@@ -328,12 +401,7 @@ def test_find_in_a_folder_of_ones_own(
 def test_a_checkpoint_is_not_hidden_by_a_folder_of_that_name(
     saved: CheckpointInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As `dverge` is: commands are given in the repository, which has a folder of that name."""
+    """Commands are run in the repository, which has a folder `dverge`."""
     (tmp_path / "good").mkdir()
     monkeypatch.chdir(tmp_path)
     assert checkpoints.find("good") == saved.folder
-
-
-def test_find_where_there_are_none(root: Path) -> None:
-    with pytest.raises(CheckpointError, match="'x'; those there are: none"):
-        checkpoints.find("x")

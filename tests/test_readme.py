@@ -45,7 +45,7 @@ def mixtures(name: str, protocol: Protocol) -> dict[tuple[str, str], Result]:
     (kept,) = [each for each in all_results(info) if each.protocol is protocol]
     return {
         (attack_title(row.attack, row.parameters), row.parameters.get("victim", "")): row
-        for row in kept.rows
+        for row in kept.results
         if row.model == MIXTURE_NAME
     }
 
@@ -116,7 +116,7 @@ def test_the_shipped_figures_come_again_on_a_few_images() -> None:
     """Attacks have random starts, and sums another order on another processor: within 2 of 40."""
     for name in ("vanilla-3xconv-s0", "dverge-3xconv-s0"):
         info = checkpoints.read(ROOT / "checkpoints" / name)
-        (kept,) = [r for r in all_results(info) if r.subject.protocol is Protocol.CURVE]
+        (kept,) = [r for r in all_results(info) if r.protocol is Protocol.CURVE]
         images = load(Split.SAMPLE).balanced(40)
         position = torch.isin(load(Split.SAMPLE).indices, images.indices)
         (measurement,) = [
@@ -132,9 +132,8 @@ def test_the_shipped_figures_come_again_on_a_few_images() -> None:
                 images.pixels(where), images.labels[where], images.indices[where].tolist(), []
             )
             count.add(where, measurement.outcome(network, batch, victim, restart), 0.0)
-        finished = kept.find(measurement)
-        assert finished is not None
-        for now, then in zip(count.results(Split.TEST), finished.rows, strict=True):
+        shipped = kept.find(measurement)
+        for now, then in zip(count.results(Split.TEST), shipped, strict=True):
             assert (now.model, now.parameters) == (then.model, then.parameters)
             if then.held:
                 assert (now.right() != then.right()[position]).sum() <= 2
@@ -142,9 +141,9 @@ def test_the_shipped_figures_come_again_on_a_few_images() -> None:
 
 def test_the_shipped_weights_give_about_the_stated_accuracy_on_the_sample() -> None:
     info = checkpoints.read(ROOT / "checkpoints" / NAME)
-    stated = {row["model"]: row for row in info.card.results if row["split"] == "test"}
+    stated = {row.model: row for row in info.card.results if row.split == "test"}
     for row in clean_accuracy(checkpoints.load(info), load(Split.SAMPLE)):
-        assert row.ci_low - 1 <= stated[row.model]["accuracy"] <= row.ci_high + 1
+        assert row.ci_low - 1 <= stated[row.model].accuracy <= row.ci_high + 1
 
 
 @pytest.mark.full_data
@@ -152,7 +151,7 @@ def test_the_shipped_weights_give_about_the_stated_accuracy_on_the_sample() -> N
 @pytest.mark.parametrize("split", [Split.TEST, Split.VALIDATION])
 def test_the_shipped_weights_give_the_stated_accuracy(split: Split) -> None:
     info = checkpoints.read(ROOT / "checkpoints" / NAME)
-    stated = [row["accuracy"] for row in info.card.results if row["split"] == split]
+    stated = [row.accuracy for row in info.card.results if row.split == split]
     measured = [row.accuracy for row in clean_accuracy(checkpoints.load(info), load(split))]
     # Another processor may round a handful of near ties differently.
     assert measured == pytest.approx(stated, abs=0.1)

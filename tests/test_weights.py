@@ -1,4 +1,4 @@
-"""Plain weight files are taken in and written whole, and anything else is refused by name."""
+"""Plain weight files are imported and exported whole, and anything else is refused by name."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def plain(tmp_path: Path, ensemble: Ensemble) -> list[Path]:
 def test_imported_weights_predict_the_same(
     root: Path, plain: list[Path], ensemble: Ensemble, images: Tensor
 ) -> None:
-    info = import_weights(plain, "taken-in")
+    info = import_weights(plain, "imported")
     assert info.card.method == "imported"
     assert info.card.config == {"files": ["plain-0.pth", "plain-1.pth", "plain-2.pth"]}
-    assert checkpoints.load("taken-in")(images).equal(ensemble(images))
+    assert checkpoints.load("imported")(images).equal(ensemble(images))
 
 
-def test_what_was_exported_comes_back_the_same(saved: CheckpointInfo, tmp_path: Path) -> None:
+def test_what_was_exported_is_imported_unchanged(saved: CheckpointInfo, tmp_path: Path) -> None:
     files = export_weights(saved, tmp_path / "out" / "deep")
     assert [file.name for file in files] == [f"good-member-{i}.pth" for i in (1, 2, 3)]
     assert names(tmp_path / "out" / "deep") == [file.name for file in files]
@@ -122,7 +122,7 @@ def with_bias(value: Tensor) -> Weights:
         ([torch.zeros(1)], "holds no state dict"),
         (torch.zeros(3), "holds no state dict"),
         (None, "holds no state dict"),
-        (with_bias(torch.zeros(3)), r"fc3\.bias has shape \(3,\), due is \(10,\)"),
+        (with_bias(torch.zeros(3)), r"fc3\.bias has shape \(3,\) and not \(10,\)"),
         (with_bias(torch.full((10,), torch.inf)), r"fc3\.bias holds values that are not finite"),
         (with_bias(torch.full((10,), 1e300, dtype=torch.float64)), "not finite numbers"),
         (with_bias(torch.zeros(10).to_sparse()), "not finite numbers"),
@@ -165,14 +165,14 @@ def test_no_file_or_a_folder_is_refused(root: Path, tmp_path: Path) -> None:
         import_weights([], "x")
 
 
-def test_one_bad_file_spoils_the_import(root: Path, plain: list[Path]) -> None:
+def test_one_bad_file_fails_the_import(root: Path, plain: list[Path]) -> None:
     plain[2].write_text("text")
     with pytest.raises(CheckpointError, match=r"plain-2\.pth"):
         import_weights(plain, "x")
     assert names(root) == []
 
 
-# --- what the outputs stand for ---
+# --- the names of the outputs ---
 
 LETTERS = list("abcdefghij")
 
@@ -185,13 +185,13 @@ def test_classes_are_on_the_card(root: Path, plain: list[Path]) -> None:
     assert import_weights(plain, "tuple", classes=CLASSES).card.classes == list(CLASSES)
 
 
-def test_without_classes_they_are_cifars(
+def test_without_classes_they_are_those_of_cifar(
     root: Path, plain: list[Path], saved: CheckpointInfo
 ) -> None:
     assert import_weights(plain, "plain").card.classes == []
     assert saved.card.classes == []
     card = json.loads((saved.folder / "card.json").read_text())
-    del card["classes"]  # as older ones are
+    del card["classes"]  # as in older ones
     (saved.folder / "card.json").write_text(json.dumps(card))
     assert checkpoints.read(saved.folder) == saved
 
@@ -206,7 +206,7 @@ def test_classes_must_be_ten(root: Path, plain: list[Path], classes: list[str]) 
 def test_classes_do_not_change_the_weights(
     root: Path, plain: list[Path], images: Tensor, tmp_path: Path
 ) -> None:
-    """A state dict cannot carry them: they are told again when it is taken in."""
+    """A state dict cannot hold them: they are stated again when it is imported."""
     first = import_weights(plain, "letters", classes=LETTERS)
     files = export_weights(first, tmp_path / "out")
     again = import_weights(files, "again", classes=LETTERS)
@@ -219,8 +219,8 @@ def test_classes_by_the_command(
     root: Path, plain: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = [str(file) for file in plain]
-    given = ", ".join(LETTERS)
-    assert main(["import", *files, "--name", "letters", "--classes", given]) == 0
+    classes = ", ".join(LETTERS)
+    assert main(["import", *files, "--name", "letters", "--classes", classes]) == 0
     assert checkpoints.read(root / "letters").card.classes == LETTERS
     assert main(["import", *files, "--name", "plain"]) == 0
     assert checkpoints.read(root / "plain").card.classes == []

@@ -8,6 +8,7 @@ data: `write_sample(load(Split.TEST))`.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,13 +18,21 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from dverge.data.images import ImageSet, Split
-from dverge.errors import DataError
+from dverge.errors import DataError, FileError
+from dverge.stored import Count, read_json
 
 COLUMNS = 40
 SAMPLE_SIZE = 1000
 PICTURE = Path(__file__).with_name("sample.webp")
 FACTS = Path(__file__).with_name("sample.json")
 HOW_TO_RESTORE = "Copy the files of dverge/data again from where you got this program."
+
+
+@dataclass(frozen=True)
+class _Facts:
+    labels: list[Count]
+    indices: list[Count]
+    digest: str
 
 
 @lru_cache(maxsize=1)
@@ -35,13 +44,13 @@ def load_sample() -> ImageSet:
 def read_sample(picture: Path, facts: Path) -> ImageSet:
     """Read and verify a sample from its two files. Raises DataError."""
     try:
-        known = json.loads(facts.read_text(encoding="utf-8"))
+        known = read_json(facts, _Facts)
         with Image.open(picture, formats=("WEBP",)) as opened:
             tiles = np.asarray(opened.convert("RGB")).copy()
-        labels, indices = torch.tensor(known["labels"]), torch.tensor(known["indices"])
+        labels, indices = torch.tensor(known.labels), torch.tensor(known.indices)
         images = ImageSet(Split.SAMPLE, cut_tiles(tiles), labels, indices)
-        intact = images.digest == known["digest"]
-    except (OSError, UnidentifiedImageError, ValueError, KeyError, TypeError, DataError) as error:
+        intact = images.digest == known.digest
+    except (OSError, UnidentifiedImageError, ValueError, FileError, DataError) as error:
         raise DataError(f"The bundled sample cannot be read ({error}). {HOW_TO_RESTORE}") from error
     if not intact:
         raise DataError(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from dverge.attacks import Attack, Norm, fgsm, pgd
 from dverge.data import Split
+from dverge.devices import check_device_name
 from dverge.errors import require, require_choice, require_integer
 from dverge.evaluation.autoattack import (
     AutoAttack,
@@ -24,6 +25,7 @@ from dverge.evaluation.measurements import (
     ReportAttack,
     ZeroGradient,
 )
+from dverge.stored import complete
 
 EPS = 8 / 255  # the usual L-inf budget
 REPORT_EPS = 0.03
@@ -158,6 +160,7 @@ class EvaluationConfig:
         if self.images is not None:
             require_integer("images", self.images, 1, 10_000)
         require_integer("seed", self.seed, 0, 2**31 - 1)
+        check_device_name(self.device)
 
     @classmethod
     def of(
@@ -177,11 +180,11 @@ class EvaluationConfig:
         Raises:
             ConfigError: a field is missing, unknown or outside its range.
         """
-        try:
-            return cls(**(values | {"checkpoints": tuple(values["checkpoints"])}))
-        except (KeyError, TypeError) as error:
-            require(False, "config", str(error), "an evaluation's settings")
-            raise
+        checkpoints = complete(values, cls)["checkpoints"]
+        require(isinstance(checkpoints, list), "checkpoints in config", checkpoints, "a list")
+        unknown = ", ".join(sorted(values.keys() - {each.name for each in fields(cls)}))
+        require(not unknown, "unknown field in config", unknown, "left out")
+        return cls(**(values | {"checkpoints": tuple(checkpoints)}))
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""

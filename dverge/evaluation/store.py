@@ -2,8 +2,8 @@
 
 checkpoints/<name>/evaluations/<protocol>-<split>-<n>-<digest>.json
 
-A file belongs to one set of weights, one protocol, one set of images and one seed, all of which its
-digest covers: whatever changes, what was kept for the old is not shown for the new.
+A file belongs to one set of weights, one protocol, one set of images and one seed, and its digest
+covers all of them: when one changes, the old results are not shown for the new.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from dverge.checkpoints import CheckpointInfo
+from dverge.checkpoints import HISTORY, CheckpointInfo, damaged_history
 from dverge.data import ImageSet, Split
-from dverge.errors import CheckpointError
+from dverge.errors import CheckpointError, FileError, require
 from dverge.evaluation.measurements import Measurement
 from dverge.evaluation.protocols import EvaluationConfig, Protocol
 from dverge.results import Result
-from dverge.stored import write_json
+from dverge.stored import FORMAT, Broken, Count, Scalar, Seed, read_json, write_json
 
 FOLDER = "evaluations"
-FORMAT = 1
 
 
 @dataclass(frozen=True)
 class Images:
-    """A set of images that figures are of.
+    """A set of images that results belong to.
 
     Attributes:
         split: which part of CIFAR-10.
@@ -66,11 +66,11 @@ class ResultFile:
 
     weights: str
     protocol: Protocol
-    version: int
+    version: Count
     split: Split
-    n: int
+    n: Count
     data: str
-    seed: int
+    seed: Seed
     results: tuple[Result, ...] = ()
 
     @classmethod
@@ -82,8 +82,9 @@ class ResultFile:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What the results are of, as plain JSON values."""
-        return {name: value for name, value in asdict(self).items() if name != "results"}
+        """What the results belong to, as JSON values."""
+        names = (each.name for each in fields(ResultFile) if each.name != "results")
+        return {name: getattr(self, name) for name in names}
 
     @property
     def images(self) -> Images:
@@ -99,24 +100,46 @@ class ResultFile:
     def find(self, measurement: Measurement) -> list[Result]:
         """The results of a measurement; none if it has not been made."""
         wanted = measurement.attack, measurement.parameters()
-        return [result for result in self.results if _measurement_of(result) == wanted]
+        return [result for result in self.results if _measurement_of(result)[:2] == wanted]
 
     def stamped(self, info: CheckpointInfo, device: str, results: Iterable[Result]) -> list[Result]:
-        """Results with all that this file says they are of."""
+        """Results with everything that this file says they belong to."""
         about = {name: getattr(self, name) for name in ("weights", "protocol", "data", "seed")}
         return [replace(each, checkpoint=info.name, device=device, **about) for each in results]
 
 
-def _measurement_of(result: Result) -> tuple[str, dict[str, Any]]:
-    """The attack and its parameters, the same for all of a measurement's results."""
-    return result.attack, {k: v for k, v in result.parameters.items() if k != "victim"}
+@dataclass(frozen=True)
+class _StoredMeasurement:
+    attack: str
+    parameters: dict[str, Scalar]
+    device: str
+    rows: list[Result]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _StoredFile(ResultFile):
+    """The shape of a file: its results are grouped by measurement."""
+
+    format: int
+    finished: list[_StoredMeasurement]
+
+    def __post_init__(self) -> None:
+        for row in (row for each in self.finished for row in each.rows):
+            require(row.n == self.n, "n of a row", row.n, f"{self.n}, as the file's")
+            require(row.split == self.split, "split of a row", row.split, f"{self.split}")
+
+
+def _measurement_of(result: Result) -> tuple[str, dict[str, Any], str]:
+    """The attack, its parameters and the device: the same for all of a measurement's results."""
+    parameters = {k: v for k, v in result.parameters.items() if k != "victim"}
+    return result.attack, parameters, result.device
 
 
 def results_under(kept: Iterable[ResultFile], protocol: Protocol, images: Images) -> list[Result]:
-    """A checkpoint's results under a protocol on these images: of its seed with most measured.
+    """A checkpoint's results under a protocol on these images: of the seed with most results.
 
     Args:
-        kept: all that is kept of it.
+        kept: the checkpoint's files.
     """
     fitting = [each for each in kept if each.protocol is protocol and each.data == images.data]
     chosen = min(fitting, key=lambda each: (-len(each.results), each.seed), default=None)
@@ -124,23 +147,29 @@ def results_under(kept: Iterable[ResultFile], protocol: Protocol, images: Images
 
 
 def shared_images(kept: Iterable[Iterable[ResultFile]], *protocols: Protocol) -> list[Images]:
-    """The images that protocols were measured on: what most share first; of equals, the most.
+    """The images that protocols were measured on: first those that most ensembles share.
+
+    Of those that equally many share, the largest set comes first.
 
     Args:
-        kept: of each ensemble.
+        kept: the files of each ensemble.
         protocols: measured; an ensemble counts once for each of them.
     """
     counts: Counter[Images] = Counter()
-    for results in kept:
-        subjects = {(each.protocol, each.images) for each in results}
-        counts.update(images for protocol, images in subjects if protocol in protocols)
+    for files in kept:
+        measured = {(each.protocol, each.images) for each in files}
+        counts.update(images for protocol, images in measured if protocol in protocols)
     return sorted(counts, key=lambda images: (counts[images], images.n), reverse=True)
 
 
 def read_results(info: CheckpointInfo, wanted: ResultFile) -> ResultFile:
-    """What is kept in a file; it is empty where there is none, or none that can be read."""
-    kept = _read(info.folder / FOLDER / wanted.name, info)
-    return kept if kept is not None and kept.about == wanted.about else replace(wanted, results=())
+    """The file with its results; without any if there is no such file, or it is damaged."""
+    empty = replace(wanted, results=())
+    try:
+        file = _read(info.folder / FOLDER / wanted.name, info)
+    except FileError:  # everything is measured again, and the file replaced
+        return empty
+    return file if file.about == wanted.about else empty
 
 
 def add_results(info: CheckpointInfo, file: ResultFile, results: Sequence[Result]) -> None:
@@ -163,15 +192,28 @@ def add_results(info: CheckpointInfo, file: ResultFile, results: Sequence[Result
 
 
 def results_stamp(info: CheckpointInfo) -> tuple[tuple[str, int], ...]:
-    """What changes whenever a checkpoint's results do: its files' names and times."""
-    return tuple((file.name, file.stat().st_mtime_ns) for file in _files(info))
+    """A value that changes whenever a checkpoint's results or history do: files and times."""
+    files = [*_files(info), info.folder / HISTORY]
+    return tuple((file.name, file.stat().st_mtime_ns) for file in files if file.exists())
 
 
 def all_results(info: CheckpointInfo) -> list[ResultFile]:
-    """All that is kept of a checkpoint and still holds: of its weights, by today's protocols."""
-    kept = [file for path in _files(info) if (file := _read(path, info)) is not None]
-    today = [_of_today(each, info) for each in kept if each.weights == info.digest]
-    return [each for each in today if each.results]
+    """A checkpoint's results that are still valid: of its weights, by the protocols of today."""
+    return read_all(info)[0]
+
+
+def read_all(info: CheckpointInfo) -> tuple[list[ResultFile], list[Broken]]:
+    """all_results, and the checkpoint's history and result files that cannot be used."""
+    valid, broken = [], damaged_history(info)
+    for path in _files(info):
+        try:
+            file = _read(path, info)
+        except FileError as error:
+            broken.append(Broken(path, str(error)))
+            continue
+        if file.weights == info.digest and (current := _current(file, info)).results:
+            valid.append(current)
+    return valid, broken
 
 
 def _files(info: CheckpointInfo) -> list[Path]:
@@ -179,38 +221,25 @@ def _files(info: CheckpointInfo) -> list[Path]:
     return sorted(folder.glob("[!.]*.json")) if folder.is_dir() else []
 
 
-def _of_today(file: ResultFile, info: CheckpointInfo) -> ResultFile:
-    """Without what the protocol does not hold any more."""
+def _current(file: ResultFile, info: CheckpointInfo) -> ResultFile:
+    """A file with only those results that the protocol still contains."""
     config = EvaluationConfig((info.name,), file.protocol, seed=file.seed)
-    due = config.known_measurements() if file.version == config.version else []
-    return replace(file, results=tuple(each for m in due for each in file.find(m)))
+    known = config.known_measurements() if file.version == config.version else []
+    return replace(file, results=tuple(each for m in known for each in file.find(m)))
 
 
-def _read(path: Path, info: CheckpointInfo) -> ResultFile | None:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        if value.pop("format") != FORMAT:
-            return None
-        measurements = value.pop("finished")
-        value |= {"protocol": Protocol(value["protocol"]), "split": Split(value["split"])}
-        file = ResultFile(**value)
-        results = [
-            result
-            for each in measurements
-            for result in file.stamped(info, each["device"], [Result(**r) for r in each["rows"]])
-        ]
-        return replace(file, results=tuple(results))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return None  # it is computed anew and written over
+def _read(path: Path, info: CheckpointInfo) -> ResultFile:
+    """Read a file. Raises FileError where it cannot be used."""
+    stored = read_json(path, _StoredFile)
+    file = ResultFile(**stored.about)
+    results = (file.stamped(info, each.device, each.rows) for each in stored.finished)
+    return replace(file, results=tuple(result for each in results for result in each))
 
 
 def _by_measurement(results: Iterable[Result]) -> list[dict[str, Any]]:
     """Results as a file keeps them, each measurement's together."""
-    groups: list[dict[str, Any]] = []
-    for result in results:
-        attack, parameters = _measurement_of(result)
-        group = {"attack": attack, "parameters": parameters, "device": result.device}
-        if not groups or groups[-1] != group | {"rows": groups[-1]["rows"]}:
-            groups.append(group | {"rows": []})
-        groups[-1]["rows"].append(result.measured())
-    return groups
+    names = ("attack", "parameters", "device")
+    return [
+        dict(zip(names, measurement, strict=True)) | {"rows": [row.stored() for row in rows]}
+        for measurement, rows in groupby(results, _measurement_of)
+    ]

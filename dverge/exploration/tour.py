@@ -6,11 +6,9 @@ also suitable. `python -m dverge tour` chooses again.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,7 +25,7 @@ from dverge.exploration.distilled import Counts, distilled
 from dverge.exploration.examine import examine, victims_of
 from dverge.exploration.noise import noise_test
 from dverge.models import LAYERS, Ensemble, compiled
-from dverge.stored import write_json
+from dverge.stored import read_json, write_json
 
 FILE = Path(__file__).with_name("tour.json")
 SHOWN = ("vanilla-3xconv-s0", "dverge-3xconv-s0", "dverge-advt-3xconv-s0")
@@ -67,11 +65,8 @@ class Tour:
 
 
 def read_tour(file: Path = FILE) -> Tour:
-    """The tour that is shipped."""
-    values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    for field in ("overlap", "transfer"):
-        values[field] = {name: tuple(counts) for name, counts in values[field].items()}
-    return Tour(**values)
+    """The tour that is shipped. Raises FileError where its file is damaged."""
+    return read_json(file, Tour)
 
 
 def write_tour(tour: Tour, file: Path = FILE) -> None:

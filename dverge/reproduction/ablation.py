@@ -6,7 +6,6 @@ missing, and resumes where it was stopped.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -16,11 +15,12 @@ from typing import Any
 from dverge import checkpoints
 from dverge.data import Split, load
 from dverge.devices import describe_device, resolve_device
+from dverge.errors import require
 from dverge.evaluation.evaluation import Evaluation, LoadImages
 from dverge.evaluation.protocols import EPS, L2_EPS, REPORT_EPS, EvaluationConfig, Protocol
 from dverge.models import Ensemble
 from dverge.results import MIXTURE_NAME, Result, headlines
-from dverge.stored import write_json
+from dverge.stored import Setting, read_json, write_json
 from dverge.training import PRESETS, AdvtConfig, Method, Training, load_start, with_fixed_start
 
 FILE = Path(__file__).with_name("ablation.json")
@@ -69,18 +69,22 @@ class Variant:
     """
 
     title: str
-    config: dict[str, Any]
+    config: dict[str, Setting]
     seconds: float
     device: str
     figures: list[Result]
 
+    def __post_init__(self) -> None:
+        require(self.title in VARIANTS, "title", self.title, "one of VARIANTS")
+
 
 def read_ablation(file: Path = FILE) -> list[Variant]:
-    """The variants measured so far, in the order of VARIANTS."""
-    if not file.is_file():
-        return []
-    values = json.loads(file.read_text(encoding="utf-8"))
-    variants = [Variant(**(v | {"figures": [Result(**f) for f in v["figures"]]})) for v in values]
+    """The variants measured so far, in the order of VARIANTS.
+
+    Raises:
+        FileError: the file is damaged.
+    """
+    variants = read_json(file, list[Variant]) if file.exists() else []
     return sorted(variants, key=lambda variant: list(VARIANTS).index(variant.title))
 
 

@@ -192,9 +192,9 @@ def _clean_on_most_images(trained: TrainedEnsemble, model: str) -> Result | None
     measured = trained.results.get((Protocol.STANDARD, model, "clean"))
     name, weights = trained.info.name, trained.info.digest
     stated = [
-        Result(**row, checkpoint=name, protocol=Protocol.STANDARD, weights=weights)
-        for row in trained.info.card.results
-        if (row["model"], row["attack"], row["split"]) == (model, "clean", Split.TEST)
+        replace(each, checkpoint=name, protocol=Protocol.STANDARD, weights=weights)
+        for each in trained.info.card.results
+        if (each.model, each.attack, each.split) == (model, "clean", Split.TEST)
     ]
     return max([*stated, *([measured] if measured else [])], key=lambda r: r.n, default=None)
 

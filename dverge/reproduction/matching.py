@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dverge.checkpoints import CheckpointInfo, read_history
-from dverge.errors import CheckpointError, ConfigError
+from dverge.checkpoints import CheckpointInfo, damaged_history, read_history
+from dverge.errors import ConfigError
 from dverge.evaluation.naming import model_title
 from dverge.evaluation.protocols import PLANS, Protocol
 from dverge.evaluation.store import Images, ResultFile, all_results, results_under, shared_images
@@ -299,20 +299,14 @@ def _figures(
             match = find_trainings(infos, "vanilla", SHORT_VANILLA)
         curves = []
         for info in match:
-            try:
-                curves.append(Curves(info, _checked(info)))
-            except CheckpointError as error:
-                unreadable.append(str(error))
-        figures.append(ReproducedFigure(printed, tuple(each for each in curves if each.history)))
+            history = read_history(info)
+            unreadable += [broken.reason for broken in damaged_history(info)]
+            if any(len(row[k]) != MEMBERS for row in history for k in ("train_loss", "val_loss")):
+                unreadable.append(f"the history of {info.name} is not of {MEMBERS} submodels.")
+            elif history:
+                curves.append(Curves(info, history))
+        figures.append(ReproducedFigure(printed, tuple(curves)))
     return tuple(figures), tuple(unreadable)
-
-
-def _checked(info: CheckpointInfo) -> History:
-    """A checkpoint's history. Raises CheckpointError if it cannot be read, or lacks a submodel."""
-    history = read_history(info)
-    if any(len(row[k]) != MEMBERS for row in history for k in ("train_loss", "val_loss")):
-        raise CheckpointError(f"the history of {info.name} is not of {MEMBERS} submodels.")
-    return history
 
 
 def snapshot_epoch(name: str) -> int | None:

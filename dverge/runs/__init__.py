@@ -1,4 +1,4 @@
-"""Runs: jobs with a folder each, and the threads that work through them."""
+"""Runs: a folder for each, the job that it does, and the queues that work through them."""
 
 from dverge.runs.folder import RunFolder, runs_folder
 from dverge.runs.manager import RunManager

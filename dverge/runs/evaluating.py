@@ -14,15 +14,14 @@ from dverge.results import Result
 from dverge.runs.folder import RunFolder
 from dverge.runs.jobs import Job, LoadImages, Note
 
-KEEP_EVERY = 5.0  # seconds of work that a process that is killed may lose
+KEEP_EVERY = 5.0  # seconds of work that are lost at most when the process is killed
 
 
 class EvaluationJob(Job):
-    """Measures checkpoints. Its rows are the run's metrics; there is nothing else it leaves.
+    """Measures checkpoints. Its results are the run's metrics; it saves nothing else.
 
-    Measurements that are complete are in a cache beside their checkpoint, and come again from
-    there when the job is resumed. So it then stands at the beginning of its axis, and the rows
-    of before are dropped.
+    Complete measurements are kept with their checkpoint, and are read from there when the job is
+    resumed. It therefore starts at position 0 each time, and the rows from before are dropped.
 
     Args:
         config: what to measure.
@@ -34,7 +33,7 @@ class EvaluationJob(Job):
         self, config: EvaluationConfig, root: Path | None, load_images: LoadImages
     ) -> None:
         self.config, self.root, self.load_images = config, root, load_images
-        self.measured, self.given = 0, 0.0
+        self.measured, self.kept_share = 0, 0.0
 
     def prepare(self, state: dict[str, Any] | None) -> None:
         self.evaluation = Evaluation(self.config, load_images=self.load_images, root=self.root)
@@ -44,34 +43,34 @@ class EvaluationJob(Job):
             self.evaluation.load_state_dict(state)
 
     def run(self) -> Iterator[Note | None]:
-        kept, before, working = time.perf_counter(), 0.0, False
-        for rows in self.evaluation.run():
-            if not working:  # but for a first piece, this came from the cache or the state
-                self.given += self.evaluation.progress() - before
-            before, working = self.evaluation.progress(), rows is None
+        saved, before, working = time.perf_counter(), 0.0, False
+        for results in self.evaluation.run():
+            if not working:  # except for a first piece, this was kept or is in the state
+                self.kept_share += self.evaluation.progress() - before
+            before, working = self.evaluation.progress(), results is None
             now = time.perf_counter()
-            due = now - kept > KEEP_EVERY
-            kept = now if due else kept
-            yield Note([] if rows is None else self._told(rows), keep=due)
+            keep = now - saved > KEEP_EVERY
+            saved = now if keep else saved
+            yield Note([] if results is None else self._rows(results), keep)
 
     def progress(self) -> float:
         return self.evaluation.progress()
 
     def worked(self) -> float:
-        return max(0.0, self.evaluation.progress() - self.given)
+        return max(0.0, self.evaluation.progress() - self.kept_share)
 
     def position(self) -> float:
         return float(self.measured)
 
     def state_dict(self) -> dict[str, Any]:
-        """Of the measurement in hand; before it is reached, the one it was loaded from."""
+        """Of the current measurement; before it is reached, the state that was loaded."""
         return self.evaluation.state_dict() or self.loaded
 
     def images(self) -> float | None:
         return None  # a clean image and one under attack cannot be added up
 
     def finish(self, folder: RunFolder, elapsed: float) -> str | None:
-        """Nothing is left behind but the rows that are written already.
+        """Check that all was measured: the results are written already.
 
         Raises:
             RunError: something could not be measured.
@@ -80,8 +79,8 @@ class EvaluationJob(Job):
             raise RunError(" ".join(self.evaluation.failures))
         return None
 
-    def _told(self, rows: list[Result]) -> list[dict[str, Any]]:
-        """The rows of one measurement, as they are kept."""
+    def _rows(self, results: list[Result]) -> list[dict[str, Any]]:
+        """The results of one measurement as rows of the metrics."""
         self.measured += 1
         where = {"kind": "result", "epoch": float(self.measured)}
-        return [{**where, **row.to_dict()} for row in rows]
+        return [{**where, **result.to_dict()} for result in results]

@@ -3,9 +3,9 @@
 <runs>/<id>/
     run.json       its name, kind, config and date
     status.json    its state and progress
-    metrics.jsonl  of a training one row a look at the running loss, one an epoch; of an
-                   evaluation one row an accuracy; appended
-    state.pt       all that is needed to go on; removed when the run has finished
+    metrics.jsonl  rows that are appended: of a training the running loss several times an epoch
+                   and the figures of each epoch; of an evaluation the results
+    state.pt       everything that is needed to go on; removed when the run has finished
     lock           held by the process that works on it
 """
 
@@ -15,31 +15,57 @@ import io
 import json
 import os
 import secrets
-import shutil
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
 
-from dverge.errors import RunError
+from dverge.checkpoints import EpochRow, Losses
+from dverge.errors import DvergeError, RunError
+from dverge.results import Result
 from dverge.runs.records import RunSpec, RunState, Status
-from dverge.stored import check_name, new_folder, replacing, write_json
+from dverge.stored import (
+    Broken,
+    Positive,
+    check_name,
+    new_folder,
+    read_json,
+    read_jsonl,
+    replacing,
+    write_json,
+)
 
-LOCK_WAIT = 1.0  # seconds; whoever only looks whether a run is held has its lock for an instant
-TAKING = 2.0  # seconds that a new run may be in no process's hands before it counts as left
-LEFT = "The process that worked on it ended. Resume goes on from its last saved epoch."
+LOCK_WAIT = 1.0  # seconds; a process that only checks whether a run is held has its lock briefly
+GRACE = 2.0  # seconds that a new run may have no process before it counts as abandoned
+ABANDONED = "The process that worked on it ended. Resume continues from its last saved epoch."
 
 
-Content = TypeVar("Content", RunSpec, Status)
+@dataclass(frozen=True)
+class StepRow:
+    """The running loss inside an epoch; see training.StepMetrics."""
+
+    epoch: Positive
+    loss: Losses
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultRow(Result):
+    """A result of an evaluation, and the number of its measurement."""
+
+    epoch: Positive
+
+
+ROWS = {"step": StepRow, "epoch": EpochRow, "result": ResultRow}
+"""The rows of metrics.jsonl by their kind."""
 
 
 def runs_folder() -> Path:
     """Where runs are kept: .runs in the repository, or $DVERGE_RUNS."""
-    given = os.environ.get("DVERGE_RUNS")
-    return Path(given) if given else Path(__file__).parents[2] / ".runs"
+    chosen = os.environ.get("DVERGE_RUNS")
+    return Path(chosen) if chosen else Path(__file__).parents[2] / ".runs"
 
 
 class RunFolder:
@@ -51,16 +77,15 @@ class RunFolder:
 
     @classmethod
     def create(cls, root: Path, name: str, kind: str, config: dict[str, Any]) -> RunFolder:
-        """A new run, queued.
+        """Make the folder of a new run, queued.
 
         Raises:
-            ConfigError: the name cannot be a checkpoint's.
+            ConfigError: the name cannot be a checkpoint's, or the settings are not allowed.
         """
-        check_name(name)
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        path = root / f"{stamp}-{secrets.token_hex(2)}"
+        spec = RunSpec(name, kind, config, time.time())
+        path = root / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
         with new_folder(path) as temporary:
-            write_json(temporary / "run.json", asdict(RunSpec(name, kind, config, time.time())))
+            write_json(temporary / "run.json", asdict(spec))
             cls(temporary).write_status(Status(RunState.QUEUED))
         return cls(path)
 
@@ -74,7 +99,7 @@ class RunFolder:
         Raises:
             RunError: another process has it, or there is no such run.
         """
-        if not self.path.is_dir():  # else the lock would make the folder of a deleted run anew
+        if not self.path.is_dir():  # the lock must not create the folder of a deleted run again
             raise RunError(f"there is no run {self.id!r}; it may have been deleted.")
         lock = FileLock(self.lock_path, thread_local=False)
         try:
@@ -86,50 +111,52 @@ class RunFolder:
         return lock
 
     def spec(self) -> RunSpec:
-        """What the run is.
-
-        Raises:
-            RunError: its file is missing or broken.
-        """
-        return self._read("run.json", RunSpec)
+        """What the run is. Raises FileError if its file is missing or damaged."""
+        return read_json(self.path / "run.json", RunSpec)
 
     def rename(self, name: str) -> None:
         """Give the run another name.
 
         Raises:
             ConfigError: the name cannot be a checkpoint's.
+            FileError: the run's file is damaged.
         """
-        write_json(self.path / "run.json", asdict(replace(self.spec(), name=check_name(name))))
+        spec = replace(self.spec(), name=check_name(name))
+        write_json(self.path / "run.json", asdict(spec))
 
     def status(self) -> Status:
-        """How the run stands.
-
-        Raises:
-            RunError: its file is missing or broken.
-        """
-        return self._read("status.json", Status)
+        """Its state and progress. Raises FileError if its file is missing or damaged."""
+        return read_json(self.path / "status.json", Status)
 
     def write_status(self, status: Status) -> None:
         write_json(self.path / "status.json", asdict(status))
 
     def settle(self, status: Status, wait: float) -> Status | None:
-        """A status that was read as active, interrupted if no process holds the run; None if one.
+        """The run's status: interrupted if it was active and no process holds the run any more.
 
-        It is written down, so that the lock is not tried, and so in others' way, at every look.
+        The change is written, so that later calls need not try the lock, which keeps others from
+        taking it.
+
+        Args:
+            status: as it was read, active.
+            wait: seconds to wait for the lock.
+
+        Returns:
+            None if another process holds the run.
         """
-        if status.state is RunState.QUEUED and time.time() - status.updated < TAKING:
+        if status.state is RunState.QUEUED and time.time() - status.updated < GRACE:
             return None
         try:
             lock = self.hold(wait)
         except RunError:
             return None
         try:
-            status = self.status()  # anew: the run may have ended in the meantime
+            status = self.status()  # again: the run may have ended in the meantime
             if status.state.active:
-                status = status.moved(RunState.INTERRUPTED, LEFT)
+                status = status.moved(RunState.INTERRUPTED, ABANDONED)
                 self.write_status(status)
-        except (OSError, RunError):
-            pass  # what cannot be written or read now is tried again at the next look
+        except (OSError, DvergeError):
+            pass  # the next call tries again
         finally:
             lock.release()
         return status
@@ -139,37 +166,29 @@ class RunFolder:
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
-    def metrics(self) -> list[dict[str, Any]]:
-        """All whole rows; the last one may be cut where a process was killed while writing.
+    def read_metrics(self) -> tuple[list[dict[str, Any]], list[Broken]]:
+        """The rows up to the first damaged one, and the file if there is one.
 
-        Raises:
-            RunError: the file cannot be read.
+        The last row may be incomplete where a process was killed while it wrote it: it is left out.
         """
-        path = self.path / "metrics.jsonl"
-        try:
-            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise RunError(f"run {self.id}: its {path.name} cannot be read ({error}).") from None
-        rows = []
-        for line in lines:
-            if (row := _row(line)) is None:
-                break
-            rows.append(row)
-        return rows
+        return read_jsonl(self.path / "metrics.jsonl", ROWS, appended=True)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The rows up to the first damaged one."""
+        return self.read_metrics()[0]
 
     def drop_metrics_after(self, epoch: float) -> None:
-        """Remove rows newer than a position, so that a resumed run writes each row once."""
+        """Remove rows after this epoch, so that a resumed run writes each row once."""
         rows = [row for row in self.metrics() if row["epoch"] <= epoch]
         with replacing(self.path / "metrics.jsonl") as temporary:
             temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
     def save_state(self, state: dict[str, Any]) -> None:
-        """Write the state to go on from, atomically and onto the disk.
+        """Write the state to go on from, atomically and through to the disk.
 
         Args:
-            state: "training", the job's own, called so for an evaluation, too, and "elapsed".
+            state: "training", the job's own, which is also what an evaluation calls it, and
+                "elapsed".
         """
         content = io.BytesIO()
         torch.save(state, content)  # not into the file: torch hides why a write failed
@@ -182,7 +201,7 @@ class RunFolder:
         """The state to go on from, or None if there is none yet.
 
         Raises:
-            RunError: the file is broken.
+            RunError: the file is damaged.
         """
         path = self.path / "state.pt"
         if not path.is_file():
@@ -190,39 +209,14 @@ class RunFolder:
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
             if not isinstance(state, dict) or not {"training", "elapsed"} <= state.keys():
-                raise ValueError("it is no run's state")
+                raise ValueError("it is not the state of a run")
             return state
         except Exception as error:  # noqa: BLE001 - a damaged pickle can raise anything
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise RunError(
                 f"run {self.id}: its saved state cannot be read ({reason}). Delete {path} to start "
-                "the run anew."
+                "the run again from the beginning."
             ) from None
 
     def drop_state(self) -> None:
         (self.path / "state.pt").unlink(missing_ok=True)
-
-    def delete(self) -> None:
-        """Remove the folder: at once for those who list the runs, then from the disk."""
-        doomed = self.path.with_name(f".{self.id}-deleted")
-        self.path.rename(doomed)
-        shutil.rmtree(doomed)
-
-    def _read(self, file: str, kind: type[Content]) -> Content:
-        path = self.path / file
-        try:
-            return kind(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise RunError(
-                f"run {self.id}: its {file} cannot be read ({error}); delete {self.path}."
-            ) from None
-
-
-def _row(line: str) -> dict[str, Any] | None:
-    """A row of metrics, or None where the line is not a whole one."""
-    try:
-        row = json.loads(line)
-    except ValueError:
-        return None
-    whole = isinstance(row, dict) and "kind" in row and isinstance(row.get("epoch"), int | float)
-    return row if whole else None

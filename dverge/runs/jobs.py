@@ -1,4 +1,4 @@
-"""What a run works on: a job in pieces, and the training of an ensemble as one."""
+"""The work of a run: a job in pieces, and the training of an ensemble as one."""
 
 from __future__ import annotations
 
@@ -14,30 +14,25 @@ from typing import Any
 import torch
 
 from dverge import checkpoints
+from dverge.checkpoints import CheckpointInfo
 from dverge.data import ImageSet, Split
 from dverge.devices import describe_device, resolve_device
-from dverge.errors import CheckpointError
+from dverge.errors import CheckpointError, FileError
 from dverge.evaluation.predictions import clean_accuracy
 from dverge.runs.folder import RunFolder
-from dverge.training import (
-    EpochMetrics,
-    StepMetrics,
-    Training,
-    TrainingConfig,
-    load_start,
-)
+from dverge.training import EpochMetrics, StepMetrics, Training, TrainingConfig, load_start
 
-SHOWN_PACKAGES = ("torch", "torchvision", "safetensors")
+VERSIONED_PACKAGES = ("torch", "torchvision", "safetensors")
 LoadImages = Callable[[Split], ImageSet]
 
 
 @dataclass(frozen=True)
 class Note:
-    """What a job tells between two pieces of work.
+    """What a job reports between two pieces of work.
 
     Attributes:
         rows: for the run's metrics; each has a "kind" and, as "epoch", the job's position.
-        keep: this is the moment to save the state.
+        keep: the state should be saved now.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -45,7 +40,7 @@ class Note:
 
 
 class Job(ABC):
-    """A run's work, in pieces: it can be stopped after each, and gone on with from a state.
+    """A run's work, in pieces: it can be stopped after each of them, and continued from a state.
 
     Attributes:
         device: where it works; known once it is prepared.
@@ -55,7 +50,7 @@ class Job(ABC):
 
     @abstractmethod
     def prepare(self, state: dict[str, Any] | None) -> None:
-        """Load all that is needed, and stand where the state was taken, if there is one.
+        """Load everything that is needed, and return to where the state was taken, if any.
 
         Raises:
             DvergeError: something is missing or does not fit.
@@ -63,7 +58,7 @@ class Job(ABC):
 
     @abstractmethod
     def run(self) -> Iterator[Note | None]:
-        """Work to the end, yielding after every piece: None, or a note when there is news."""
+        """Work to the end, yielding after every piece: a note, or None if nothing is to report."""
 
     @abstractmethod
     def progress(self) -> float:
@@ -71,22 +66,22 @@ class Job(ABC):
 
     @abstractmethod
     def worked(self) -> float:
-        """Share done by work since it was prepared: what tells how long the rest takes."""
+        """Share done since it was prepared, from which the remaining time is estimated."""
 
     @abstractmethod
     def position(self) -> float:
-        """What is done, on the axis that Status.epoch and the rows' "epoch" are told on."""
+        """Epochs done; of an evaluation, measurements: Status.epoch and the "epoch" of rows."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """All that is needed to go on, as tensors and plain values."""
+        """Everything that is needed to go on, as tensors and plain values."""
 
     @abstractmethod
     def images(self) -> float | None:
-        """Images that the whole job sees, for its speed; None if that would mean nothing."""
+        """Images that the whole job processes, for its speed; None if that has no meaning."""
 
-    def leave(self, folder: RunFolder, elapsed: float) -> None:  # noqa: B027 - most leave nothing
-        """Leave behind what is due after a note to keep, before the state is saved.
+    def save_snapshot(self, folder: RunFolder, elapsed: float) -> None:  # noqa: B027
+        """Save what the job makes on its way; called after a note to keep, before the state is.
 
         Args:
             folder: the run's, for its name and metrics.
@@ -95,12 +90,12 @@ class Job(ABC):
 
     @abstractmethod
     def finish(self, folder: RunFolder, elapsed: float) -> str | None:
-        """Leave behind what all the work comes to; returns the name of the checkpoint, if any.
+        """Save the outcome; returns the name of the checkpoint, if any.
 
-        Args: as of leave().
+        Args: as of save_snapshot().
 
         Raises:
-            DvergeError: it came to less than was asked for; the run has failed.
+            DvergeError: it is less than was asked for; the run has failed.
         """
 
 
@@ -117,7 +112,8 @@ class TrainingJob(Job):
     """
 
     def __init__(self, config: TrainingConfig, root: Path | None, load_images: LoadImages) -> None:
-        self.config, self.root, self.load_images = config, root, load_images
+        self.config, self.load_images = config, load_images
+        self.root = root or checkpoints.checkpoints_folder()
         self.device = resolve_device(config.device)
 
     def prepare(self, state: dict[str, Any] | None) -> None:
@@ -154,17 +150,19 @@ class TrainingJob(Job):
     def images(self) -> float | None:
         return self.config.epochs * self.config.training_images * self.config.members
 
-    def leave(self, folder: RunFolder, elapsed: float) -> None:
-        """Keep the members as a checkpoint if that is due and was not done before an interruption.
+    def save_snapshot(self, folder: RunFolder, elapsed: float) -> None:
+        """Save the members as a checkpoint after each config.snapshot_every epochs but the last.
 
-        Args: as of Job.leave().
+        One that was saved before an interruption is not saved twice.
+
+        Args: as of Job.save_snapshot().
         """
         every, epoch = self.config.snapshot_every, self.training.epoch
         if not every or epoch % every != 0 or epoch >= self.config.epochs:
             return
         name = snapshot_name(folder.spec().name, epoch)
-        with contextlib.suppress(CheckpointError):  # there is none, or it is a broken one
-            before = checkpoints.load(self._home() / name).state_dict()
+        with contextlib.suppress(CheckpointError, FileError):  # there is none, or it is broken
+            before = checkpoints.load(self.root / name).state_dict()
             now = self.training.ensemble().state_dict()
             if before.keys() == now.keys() and all(before[k].equal(now[k].cpu()) for k in now):
                 return
@@ -173,26 +171,17 @@ class TrainingJob(Job):
     def finish(self, folder: RunFolder, elapsed: float) -> str | None:
         return self._save_checkpoint(folder.spec().name, folder, elapsed).name
 
-    def _home(self) -> Path:
-        return self.root or checkpoints.checkpoints_folder()
-
-    def _save_checkpoint(
-        self, name: str, folder: RunFolder, elapsed: float
-    ) -> checkpoints.CheckpointInfo:
-        """Keep the members as they are now under this name, or the next one that is free."""
+    def _save_checkpoint(self, name: str, folder: RunFolder, elapsed: float) -> CheckpointInfo:
+        """Save the members as they are now under this name, or the next one that is free."""
         ensemble = self.training.ensemble()
-        results = [
-            row
-            for images in self.held_out
-            for row in clean_accuracy(ensemble, images.to(self.device))
-        ]
+        held_out = (images.to(self.device) for images in self.held_out)
         history = [
             {k: v for k, v in row.items() if k != "kind"}
             for row in folder.metrics()
             if row["kind"] == "epoch"
         ]
         for candidate in [name, *(f"{name[:61]}-{i}" for i in range(2, 100))]:
-            if (self._home() / candidate).exists():
+            if (self.root / candidate).exists():
                 continue
             return checkpoints.save(
                 candidate,
@@ -206,21 +195,21 @@ class TrainingJob(Job):
                 versions=package_versions(),
                 device=describe_device(self.device),
                 training_seconds=round(elapsed, 1),
-                results=[row.to_dict() for row in results],
+                results=[each for images in held_out for each in clean_accuracy(ensemble, images)],
             )
         raise CheckpointError(f"the names {name!r} to '{name}-99' are all taken; rename the run.")
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of Python and of those packages there are that the numbers depend on."""
+    """Versions of Python and of the installed packages that the results depend on."""
     versions = {"python": platform.python_version()}
-    for name in SHOWN_PACKAGES:
+    for name in VERSIONED_PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
     return versions
 
 
 def snapshot_name(run: str, epoch: int) -> str:
-    """The name of the checkpoint that a run leaves behind after an epoch."""
+    """The name of the checkpoint that a run saves after an epoch."""
     ending = f"-e{epoch}"
     return run[: 64 - len(ending)] + ending

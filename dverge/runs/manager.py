@@ -1,4 +1,4 @@
-"""The queues of runs: one a device, each worked through by one daemon thread."""
+"""The queues of runs: one for each device, each worked through by one daemon thread."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock
 
+from dverge import stored
 from dverge.data import load
 from dverge.devices import resolve_device
 from dverge.errors import DvergeError, RunError
@@ -20,19 +22,18 @@ from dverge.evaluation.protocols import EvaluationConfig
 from dverge.runs.folder import LOCK_WAIT, RunFolder, runs_folder
 from dverge.runs.jobs import LoadImages
 from dverge.runs.records import EVALUATION, RunState, RunView, Status
-from dverge.runs.work import MEANWHILE, REASONS, Control, config_of, execute
-from dverge.runs.workers import lower_priority, queue_of
-from dverge.stored import check_name
+from dverge.runs.work import MEANWHILE, REASONS, Control, execute, lower_priority
+from dverge.stored import Broken, check_name
 from dverge.training import TrainingConfig, with_fixed_start
 
-CLOSE_WAIT = 10.0  # seconds; a piece of work is over in less
+CLOSE_WAIT = 10.0  # seconds; no piece of work takes as long
 
 
 class RunManager:
     """Starts, pauses, resumes, stops, renames and deletes runs; safe to call from any thread.
 
-    A run left active by a process that is gone is shown as interrupted. The lock file in a run's
-    folder tells: the system frees it when its holder ends, however it ends.
+    A run left active by a process that has ended is shown as interrupted. The lock file in a run's
+    folder shows it: the system frees it when its holder ends, however it ends.
 
     Args:
         root: folder of the runs; the default one if None.
@@ -60,11 +61,11 @@ class RunManager:
     def submit(self, config: TrainingConfig | EvaluationConfig, name: str) -> str:
         """Put a new run at the end of its device's queue; returns its id.
 
-        Whether the checkpoints to evaluate exist is looked at only when its turn comes.
+        Whether the checkpoints to evaluate exist is checked only when the run starts.
 
         Raises:
-            ConfigError: the name, the device or the number of members will not do.
-            CheckpointError: the checkpoint to start from will not do.
+            ConfigError: the name, the device or the number of members is not allowed.
+            CheckpointError: the checkpoint to start from cannot be used.
             RunError: the folder cannot be written.
         """
         check_name(name)
@@ -73,42 +74,46 @@ class RunManager:
             kind = EVALUATION
         else:
             config, kind = with_fixed_start(config, self._checkpoints_root), str(config.method)
-        with self._lock, _written(f"the run cannot be put in {self.root}"):
+        with self._lock, _run_errors(f"the run cannot be put in {self.root}"):
             folder = RunFolder.create(self.root, name, kind, config.to_dict())
             self._enqueue(folder)
         return folder.id
 
     def views(self) -> list[RunView]:
-        """All runs, newest first; folders that are broken are left out (see broken())."""
-        views = (self._view(folder) for folder in self._folders())
-        return sorted(
-            (view for view in views if isinstance(view, RunView)),
-            key=lambda view: view.spec.created,
-            reverse=True,
-        )
+        """All runs, newest first, without those that cannot be used; see broken()."""
+        usable = (view for view in self._all() if isinstance(view, RunView))
+        return sorted(usable, key=lambda view: view.spec.created, reverse=True)
 
-    def broken(self) -> list[str]:
-        """Messages about the folders that are no usable runs."""
-        return [view for folder in self._folders() if isinstance(view := self._view(folder), str)]
+    def broken(self) -> list[Broken]:
+        """The folders that cannot be used as runs, and why."""
+        return [view for view in self._all() if isinstance(view, Broken)]
 
     def get(self, run_id: str) -> RunView:
         """One run.
 
         Raises:
-            RunError: there is none of that id, or it is broken.
+            RunError: there is none of that id, or it cannot be used.
         """
         return self._get(run_id, wait=0)
 
     def metrics(self, run_id: str) -> list[dict[str, Any]]:
-        """A run's metrics rows.
+        """A run's metrics, up to the first damaged row.
 
         Raises:
-            RunError: there is no run of that id, or its metrics cannot be read.
+            RunError: there is no run of that id.
         """
-        return self._folder(run_id).metrics()
+        return self.read_metrics(run_id)[0]
+
+    def read_metrics(self, run_id: str) -> tuple[list[dict[str, Any]], list[Broken]]:
+        """metrics(), and their file if it is damaged.
+
+        Raises:
+            RunError: there is no run of that id.
+        """
+        return self._folder(run_id).read_metrics()
 
     def pause(self, run_id: str) -> None:
-        """Pause after the piece of work in hand, or take it out of the queue.
+        """Pause after the current piece of work, or take it out of the queue.
 
         Raises:
             RunError: it is not active, or another process works on it.
@@ -116,7 +121,7 @@ class RunManager:
         self._ask(run_id, RunState.PAUSED)
 
     def stop(self, run_id: str) -> None:
-        """Stop after the piece of work in hand, or take it out of the queue; it keeps what it had.
+        """Stop after the current piece of work, or take it out of the queue; what it had is kept.
 
         Raises:
             RunError: it is not active, or another process works on it.
@@ -128,40 +133,46 @@ class RunManager:
 
         Raises:
             RunError: it is active or finished, or its folder cannot be written.
-            ConfigError: its device is not on this machine.
+            ConfigError: its device is not on this machine, or a setting is of a newer version.
         """
         with self._lock:
             view = self._get(run_id, LOCK_WAIT)
             if not view.status.state.resumable:
                 state = view.status.state
                 raise RunError(f"run {view.spec.name!r} is {state}; it cannot be resumed.")
-            with _written(f"run {view.spec.name!r} cannot be resumed"):
+            with _run_errors(f"run {view.spec.name!r} cannot be resumed"):
                 self._enqueue(self._folder(run_id))
 
     def delete(self, run_id: str) -> None:
-        """Delete a run's folder for good; a checkpoint it became stays.
+        """Delete a run's folder, also one that cannot be used; a checkpoint that it became stays.
 
         Raises:
-            RunError: it is active, or its folder cannot be removed.
+            RunError: it is active.
+            FileError: its folder cannot be removed.
         """
         with self._lock:
-            view = self._get(run_id, LOCK_WAIT)
-            if view.status.state.active:
-                raise RunError(f"run {view.spec.name!r} is {view.status.state}; stop it first.")
-            folder = self._folder(run_id)
-            folder.hold().release()  # another process may just have taken it
-            with _written(f"run {view.spec.name!r} cannot be deleted"):
-                folder.delete()
+            stored.delete(self._idle(run_id).path)
+            self._live.pop(run_id, None)
+
+    def set_aside(self, run_id: str) -> None:
+        """Rename the folder of a run that cannot be used to a hidden name.
+
+        Raises:
+            RunError: it is active.
+            FileError: its folder cannot be renamed.
+        """
+        with self._lock:
+            stored.set_aside(self._idle(run_id).path)
             self._live.pop(run_id, None)
 
     def rename(self, run_id: str, name: str) -> None:
-        """Give a run another name; its checkpoint will be called so.
+        """Give a run another name, which its checkpoint will have, too.
 
         Raises:
             ConfigError: the name cannot be a checkpoint's.
             RunError: there is no such run, or it cannot be written.
         """
-        with self._lock, _written(f"run {run_id} cannot be renamed"):
+        with self._lock, _run_errors(f"run {run_id} cannot be renamed"):
             self._folder(run_id).rename(name)
 
     def wait(self, run_id: str, seconds: float) -> Status:
@@ -172,7 +183,7 @@ class RunManager:
         return status
 
     def close(self, seconds: float = CLOSE_WAIT) -> None:
-        """End all work within so many seconds, saved, to be resumed later.
+        """End all work within so many seconds, saved so that it can be resumed later.
 
         Called when the process ends: a thread still inside torch then would abort it.
         """
@@ -205,7 +216,7 @@ class RunManager:
 
     def _enqueue(self, folder: RunFolder) -> None:
         """Take the run's lock and put it in its device's queue; the manager's lock is held."""
-        device = queue_of(config_of(folder.spec()))
+        device = queue_of(folder.spec().settings())
         lock = folder.hold()
         try:
             status = folder.status()
@@ -221,9 +232,8 @@ class RunManager:
         self._controls[folder.id] = Control()
         self._queues.setdefault(device, []).append(folder.id)
         if device not in self._workers or not self._workers[device].is_alive():
-            worker = threading.Thread(
-                target=self._work, args=(device,), name=f"runs-{device}", daemon=True
-            )
+            name = f"runs-{device}"
+            worker = threading.Thread(target=self._work, args=(device,), name=name, daemon=True)
             self._workers[device] = worker
             worker.start()
 
@@ -259,7 +269,7 @@ class RunManager:
                 self._live[run_id] = status
 
     def _release(self, folder: RunFolder, status: Status) -> None:
-        """Let go of a run that ended, keeping its last status in case it could not be written."""
+        """Let go of a run that ended, keeping its last status in case it cannot be written."""
         try:
             folder.write_status(status)
             self._live.pop(folder.id, None)
@@ -275,24 +285,34 @@ class RunManager:
             raise RunError(f"there is no run {run_id!r}; it may have been deleted.")
         return RunFolder(path)
 
-    def _folders(self) -> list[RunFolder]:
+    def _all(self) -> list[RunView | Broken]:
         try:
             paths = sorted(self.root.iterdir())
         except OSError:
             return []
-        return [RunFolder(path) for path in paths if path.name[0] != "." and path.is_dir()]
+        shown = (path for path in paths if path.name[0] != "." and path.is_dir())
+        return [self._view(RunFolder(path)) for path in shown]
+
+    def _idle(self, run_id: str) -> RunFolder:
+        """The folder of a run that nobody works on; the manager's lock is held."""
+        folder = self._folder(run_id)
+        view = self._view(folder, LOCK_WAIT)
+        if isinstance(view, RunView) and view.status.state.active:
+            raise RunError(f"run {view.spec.name!r} is {view.status.state}; stop it first.")
+        folder.hold().release()  # another process may just have taken it
+        return folder
 
     def _get(self, run_id: str, wait: float) -> RunView:
         view = self._view(self._folder(run_id), wait)
-        if isinstance(view, str):
-            raise RunError(view)
+        if isinstance(view, Broken):
+            raise RunError(view.reason)
         return view
 
-    def _view(self, folder: RunFolder, wait: float = 0) -> RunView | str:
-        """A snapshot of a run, or the message that says why there is none.
+    def _view(self, folder: RunFolder, wait: float = 0) -> RunView | Broken:
+        """A snapshot of a run, or the reason why there is none.
 
-        Whether another process holds it is found by trying its lock for so many seconds: with
-        none, one who tries it at the same moment is taken for its holder.
+        Whether another process holds it is found by trying its lock for so many seconds. Without a
+        wait, another process that tries it at the same moment is taken for its holder.
         """
         with self._lock:
             try:
@@ -301,14 +321,29 @@ class RunManager:
                     return RunView(folder.id, spec, live)
                 status = folder.status()
             except DvergeError as error:
-                return str(error)
+                return Broken(folder.path, str(error))
             settled = folder.settle(status, wait) if status.state.active else status
         return RunView(folder.id, spec, settled or status, elsewhere=settled is None)
 
 
+def queue_of(config: TrainingConfig | EvaluationConfig) -> str:
+    """The name of the queue that a run belongs in: one for each device, however it is named.
+
+    On a CPU evaluations have a queue of their own: nobody wants to wait hours for a training to
+    see a result. On a GPU they have not: a graph cannot be captured beside another thread's work.
+
+    Raises:
+        ConfigError: the device is not on this machine.
+    """
+    device = resolve_device(config.device)
+    if device.type == "cuda":
+        return f"cuda:{torch.cuda.current_device() if device.index is None else device.index}"
+    return f"{device}-evaluation" if isinstance(config, EvaluationConfig) else str(device)
+
+
 @contextlib.contextmanager
-def _written(what: str) -> Iterator[None]:
-    """Make a failure of the file system in the block a RunError that starts with these words."""
+def _run_errors(what: str) -> Iterator[None]:
+    """Make a failure of the file system in the block a RunError that begins with this text."""
     try:
         yield
     except OSError as error:

@@ -1,20 +1,21 @@
-"""What is known of a run: what it is, how it stands, and both as others see them."""
+"""What is known of a run: what it is, its state, and both together as others see them."""
 
 from __future__ import annotations
 
 import enum
 import time
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
 
-from dverge.errors import require, require_choice, require_number
+from dverge.errors import require_choice
+from dverge.evaluation.protocols import EvaluationConfig
+from dverge.stored import Positive, Setting, Timestamp, check_name
+from dverge.training import CONFIGS, Method, TrainingConfig, config_from
 
 EVALUATION = "evaluation"  # the kind of a run that measures; one that trains has its method's
-FAR = 1e15  # above any time or count that a run's files hold
 
 
 class RunState(enum.StrEnum):
-    """Where a run stands."""
+    """The states of a run."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -28,12 +29,12 @@ class RunState(enum.StrEnum):
 
     @property
     def active(self) -> bool:
-        """Some process has it in its queue or works on it."""
+        """Whether a process has it in its queue or works on it."""
         return self in (RunState.QUEUED, RunState.RUNNING, RunState.PAUSING, RunState.STOPPING)
 
     @property
     def resumable(self) -> bool:
-        """It can be put in the queue again."""
+        """Whether it can be put in the queue again."""
         return not self.active and self is not RunState.FINISHED
 
 
@@ -42,66 +43,74 @@ class RunSpec:
     """What a run is: written once, only its name may change.
 
     Attributes:
-        name: its own, and of the checkpoint it may become.
+        name: its own, and of the checkpoint that it may become.
         kind: the method of a training, or EVALUATION.
-        config: the settings, as plain JSON values.
+        config: the settings, as JSON values. A newer version may have written fields that this
+            one does not know: the run is shown, but settings() refuses it.
         created: when (Unix time).
+
+    Raises:
+        ConfigError: the name or the kind is not allowed, or a setting is missing or out of range.
     """
 
     name: str
     kind: str
-    config: dict[str, Any]
-    created: float
+    config: dict[str, Setting]
+    created: Timestamp
 
     def __post_init__(self) -> None:
-        for name in ("name", "kind"):
-            require(isinstance(getattr(self, name), str), name, getattr(self, name), "a text")
-        require(isinstance(self.config, dict), "config", self.config, "an object")
-        require_number("created", self.created, 0, FAR)
+        check_name(self.name)
+        method = None if self.is_evaluation else require_choice(Method, "kind", self.kind)
+        known = fields(CONFIGS[method] if method else EvaluationConfig)
+        names = {each.name for each in known}
+        self._config({name: value for name, value in self.config.items() if name in names})
 
     @property
     def is_evaluation(self) -> bool:
-        """It measures checkpoints; else it trains one."""
+        """Whether it measures checkpoints; otherwise it trains one."""
         return self.kind == EVALUATION
+
+    def settings(self) -> TrainingConfig | EvaluationConfig:
+        """The settings as a config.
+
+        Raises:
+            ConfigError: there is a field that this version does not know.
+        """
+        return self._config(self.config)
+
+    def _config(self, values: dict[str, Setting]) -> TrainingConfig | EvaluationConfig:
+        if self.is_evaluation:
+            return EvaluationConfig.from_dict(values)
+        return config_from(self.kind, values)
 
 
 @dataclass(frozen=True)
 class Status:
-    """How a run stands.
+    """The state and progress of a run.
 
     Attributes:
         state: see RunState.
-        message: the reason of a failure, or a word on the state.
+        message: why it failed, or a remark on the state.
         progress: share done, 0 to 1.
-        epoch: epochs (of an evaluation: measurements) done.
+        epoch: epochs done; of an evaluation, measurements.
         seconds_left: estimate, None if there is none.
-        images_per_second: of the last look, None before the first and for an evaluation.
+        images_per_second: at the last update, None before the first and for an evaluation.
         elapsed: seconds worked on it, over all sessions.
-        device: what it runs on, in words.
-        checkpoint: name of the checkpoint it became, None if it became none.
+        device: the name of what it runs on.
+        checkpoint: name of the checkpoint that it became, None if it became none.
         updated: when this was written (Unix time).
     """
 
     state: RunState
     message: str = ""
-    progress: float = 0.0
-    epoch: float = 0.0
-    seconds_left: float | None = None
-    images_per_second: float | None = None
-    elapsed: float = 0.0
+    progress: Positive = 0.0
+    epoch: Positive = 0.0
+    seconds_left: Positive | None = None
+    images_per_second: Positive | None = None
+    elapsed: Positive = 0.0
     device: str = ""
     checkpoint: str | None = None
-    updated: float = field(default_factory=time.time)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "state", require_choice(RunState, "state", self.state))
-        for name in ("message", "device"):
-            require(isinstance(getattr(self, name), str), name, getattr(self, name), "a text")
-        for name in ("progress", "epoch", "elapsed", "updated"):
-            require_number(name, getattr(self, name), 0, FAR)
-        for name in ("seconds_left", "images_per_second"):
-            if getattr(self, name) is not None:
-                require_number(name, getattr(self, name), 0, FAR)
+    updated: Timestamp = field(default_factory=time.time)
 
     def moved(self, state: RunState, message: str = "") -> Status:
         """This status in another state."""
@@ -110,12 +119,12 @@ class Status:
 
 @dataclass(frozen=True)
 class RunView:
-    """A run as others see it: a snapshot.
+    """A snapshot of a run.
 
     Attributes:
         id: its folder's name.
         spec: what it is.
-        status: how it stands.
+        status: its state and progress.
         elsewhere: another process works on it; it can only be watched.
     """
 

@@ -1,6 +1,6 @@
-"""Short work in a thread of its own: progress to poll, a result in the end, and a way to cancel.
+"""Short work in a thread of its own, with progress, a result and a way to cancel it.
 
-For what takes seconds and leaves nothing on disk. What takes longer is a run.
+For work that takes seconds and leaves nothing on disk. Longer work is a run.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from dverge.errors import DvergeError
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 Work = Callable[[Callable[[float], None]], Result]
-"""Takes a function to tell the share done, above 0 to 1, now and then."""
+"""Takes a function that it calls now and then with the share done, above 0 to 1."""
 
 
 @dataclass(frozen=True)
 class TaskSnapshot(Generic[Result]):
-    """One moment of a task.
+    """A task at one moment.
 
     Attributes:
-        running: it still works.
+        running: it has not ended.
         fraction: the share done, 0 to 1.
-        result: what it found, None until the end.
-        error: why it failed, for a person to read.
-        cancelled: it was told to stop.
+        result: None until the end.
+        error: a message that says why it failed.
+        cancelled: it was asked to stop.
     """
 
     running: bool = True
@@ -39,7 +39,7 @@ class TaskSnapshot(Generic[Result]):
 
 
 class _Cancelled(BaseException):
-    """Ends the work at its next word on progress; no error, so nothing else may catch it."""
+    """Ends the work when it next reports progress; not an Exception, so that no work catches it."""
 
 
 class Task(Generic[Result]):
@@ -53,16 +53,16 @@ class Task(Generic[Result]):
 
     @property
     def snapshot(self) -> TaskSnapshot[Result]:
-        """How it stands now."""
+        """The task now."""
         with self._lock:
             return self._snapshot
 
     def cancel(self) -> None:
-        """Tell it to stop; it does at its next word on progress."""
+        """Ask it to stop, which it does when it next reports progress."""
         self._update(cancelled=True)
 
     def wait(self, seconds: float) -> TaskSnapshot[Result]:
-        """Wait at most this long for the end, and return how it stands then."""
+        """Wait at most this long for the end, and return the snapshot then."""
         self._thread.join(seconds)
         return self.snapshot
 

@@ -1,10 +1,12 @@
-"""Working through one run: do its job, write what happens, and leave a result or a state."""
+"""Working through one run: do its job, write what happens, and save an outcome or a state."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import logging
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -21,15 +23,17 @@ from dverge.runs.evaluating import EvaluationJob
 from dverge.runs.folder import RunFolder
 from dverge.runs.jobs import Job, LoadImages, Note, TrainingJob
 from dverge.runs.records import RunSpec, RunState, Status
-from dverge.training import TrainingConfig, config_from
+from dverge.training import TrainingConfig
 
 STATUS_EVERY = 0.5  # seconds between writes of the status
+LOW_PRIORITY = 5  # niceness of worker threads, so that pages stay quick beside them
 MEANWHILE = {
     RunState.PAUSED: RunState.PAUSING,
     RunState.STOPPED: RunState.STOPPING,
     RunState.INTERRUPTED: RunState.STOPPING,
 }
-REASONS = {RunState.INTERRUPTED: "The app was closed. Resume goes on where it was."}
+"""The state of a run until it has reached the one that was asked for."""
+REASONS = {RunState.INTERRUPTED: "The app was closed. Resume continues where it was."}
 OnUpdate = Callable[[Status], None]
 log = logging.getLogger(__name__)
 NO_MEMORY = "can't allocate memory"  # how torch on a CPU says it, in a RuntimeError
@@ -37,7 +41,7 @@ NO_SPACE = "No space left on device"  # how safetensors says it, in an error of 
 
 
 class Control:
-    """How others ask a run to pause or stop; it looks after every piece of work."""
+    """How others ask a run to pause or stop; it checks after every piece of work."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -68,7 +72,7 @@ def execute(
 
     Args:
         folder: the run, with its lock held by the caller.
-        control: asked for a pause or stop after every piece of work.
+        control: checked for a pause or stop after every piece of work.
         on_update: called with each new status.
         checkpoints_root: where checkpoints are; the default folder if None.
         load_images: where the images come from.
@@ -83,24 +87,20 @@ def execute(
     return session.status
 
 
-def config_of(spec: RunSpec) -> TrainingConfig | EvaluationConfig:
-    """The settings of a run of either kind.
-
-    Raises:
-        ConfigError: there is no such kind or field, or a value is outside its range.
-    """
-    if spec.is_evaluation:
-        return EvaluationConfig.from_dict(spec.config)
-    return config_from(spec.kind, spec.config)
+def lower_priority() -> None:
+    """Make this thread, and the compute threads it starts, yield to the others (Linux only)."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # a sandbox may forbid it; it is a courtesy only
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOW_PRIORITY)
 
 
 def job_for(spec: RunSpec, checkpoints_root: Path | None, load_images: LoadImages) -> Job:
     """The work of a run.
 
     Raises:
-        ConfigError: its settings will not do, here or anywhere.
+        ConfigError: its settings are not allowed, on this machine or on any.
     """
-    config = config_of(spec)
+    config = spec.settings()
     if isinstance(config, EvaluationConfig):
         return EvaluationJob(config, checkpoints_root, load_images)
     return TrainingJob(config, checkpoints_root, load_images)
@@ -118,62 +118,62 @@ class _Session:
     def prepare(self, root: Path | None, load_images: LoadImages) -> None:
         before = self.folder.status()
         self.job = job_for(self.folder.spec(), root, load_images)
-        self._tell(before.moved(RunState.RUNNING))
+        self._report(before.moved(RunState.RUNNING))
         state = self.folder.load_state()
         self.job.prepare(None if state is None else state["training"])
         if state is not None:
             self.elapsed_before = state["elapsed"]
         position = self.job.position()
         self.folder.drop_metrics_after(position + 1e-9)
-        here = self.status.moved(RunState.RUNNING)  # told anew: the metrics have changed
+        here = self.status.moved(RunState.RUNNING)  # a new time: the metrics have changed
         here = replace(here, progress=self.job.progress(), epoch=position)
-        self._tell(replace(here, device=describe_device(self.job.device)))
+        self._report(replace(here, device=describe_device(self.job.device)))
         self.began = time.perf_counter()
 
     def work(self) -> RunState | None:
-        """Work on; returns the state asked for, or None when all is done."""
+        """Work on; returns the state that was asked for, or None when everything is done."""
         if self.control.wanted is not None:
             return self.control.wanted
         last_write = 0.0
         for note in self.job.run():
             if note is not None:
-                self._write_down(note)
+                self._write(note)
                 now = time.perf_counter()
                 if note.keep or now - last_write > STATUS_EVERY:
                     last_write = now
-                    self._tell(self._progressed())
+                    self._report(self._progressed())
             if self.control.wanted is not None and self.job.progress() < 1:
                 return self.control.wanted
         return None
 
     def end(self, wanted: RunState | None) -> None:
-        """Leave what the work came to when finished, else the state to go on from."""
+        """Save the outcome when everything is done, otherwise the state to go on from."""
         self._save_state()
         self.status = self._progressed()
         if wanted is not None:
-            self._tell(self.status.moved(wanted, REASONS.get(wanted, "")))
+            self._report(self.status.moved(wanted, REASONS.get(wanted, "")))
             return
         checkpoint = self.job.finish(self.folder, self._elapsed())
-        self._tell(replace(self.status.moved(RunState.FINISHED), checkpoint=checkpoint))
-        with contextlib.suppress(OSError):  # it only takes room from now on
+        self._report(replace(self.status.moved(RunState.FINISHED), checkpoint=checkpoint))
+        with contextlib.suppress(OSError):  # it is not needed any more, it only takes space
             self.folder.drop_state()
 
     def fail(self, error: Exception) -> None:
-        """Say why the run ended, on screen and on disk, as far as either can still be reached."""
+        """Report why the run ended, on screen and on disk, as far as either can be reached."""
         if not isinstance(error, DvergeError | OSError):
             log.error("run %s failed", self.folder.id, exc_info=error)
         self.status = self.status.moved(RunState.FAILED, explain(error))
-        for tell in (self.folder.write_status, self.on_update):
+        for report in (self.folder.write_status, self.on_update):
             try:
-                tell(self.status)
+                report(self.status)
             except Exception as second:  # noqa: BLE001 - the first error is the one that matters
-                log.warning("run %s: its failure could not be told (%s)", self.folder.id, second)
+                log.warning("run %s: its failure was not reported (%s)", self.folder.id, second)
 
-    def _write_down(self, note: Note) -> None:
+    def _write(self, note: Note) -> None:
         for row in note.rows:
             self.folder.append_metrics(row)
         if note.keep:
-            self.job.leave(self.folder, self._elapsed())
+            self.job.save_snapshot(self.folder, self._elapsed())
             self._save_state()
 
     def _elapsed(self) -> float:
@@ -189,7 +189,7 @@ class _Session:
             self.status,
             progress=progress,
             epoch=self.job.position(),
-            seconds_left=session / done * (1 - progress) if done > 0 else None,
+            seconds_left=max(0.0, session / done * (1 - progress)) if done > 0 else None,
             images_per_second=speed,
             elapsed=self._elapsed(),
             updated=time.time(),
@@ -198,7 +198,7 @@ class _Session:
     def _save_state(self) -> None:
         self.folder.save_state({"training": self.job.state_dict(), "elapsed": self._elapsed()})
 
-    def _tell(self, status: Status) -> None:
+    def _report(self, status: Status) -> None:
         if status.state.active and self.control.wanted is not None:
             status = replace(status, state=MEANWHILE[self.control.wanted])
         self.status = status
@@ -207,7 +207,7 @@ class _Session:
 
 
 def explain(error: BaseException) -> str:
-    """Why a run failed, in words that say what to do."""
+    """A message that says why a run failed and what to do."""
     if isinstance(error, DvergeError):
         return str(error)
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or NO_MEMORY in str(error):
@@ -218,7 +218,7 @@ def explain(error: BaseException) -> str:
     if getattr(error, "errno", None) == errno.ENOSPC or NO_SPACE in str(error):
         return "The disk is full: free some space, then resume."
     if isinstance(error, OSError):
-        return f"A file could not be written or read ({error}). Mend that, then resume."
+        return f"A file could not be written or read ({error}). Correct that, then resume."
     if isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error):
         return f"The GPU was lost ({_first_line(error)}). Restart the app, then resume."
     return f"An unforeseen {type(error).__name__}: {_first_line(error)}"
@@ -229,7 +229,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def new_run_name(config: TrainingConfig, taken: set[str]) -> str:
-    """A name that says what the run is, such as vanilla-3xconv-s0, not among those taken."""
+    """A name that says what the run is, such as vanilla-3xconv-s0, and is not taken."""
     base = f"{config.method}-{config.members}xconv-s{config.seed}"
     for candidate in [base, *(f"{base}-{i}" for i in range(2, 1000))]:
         if candidate not in taken:

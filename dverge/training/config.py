@@ -11,6 +11,7 @@ from dverge.attacks import AttackConfig, Norm
 from dverge.data import Augmentation
 from dverge.devices import check_device_name
 from dverge.errors import ConfigError, require, require_choice, require_integer, require_number
+from dverge.stored import complete
 
 TRAINING_IMAGES = 48_976  # all but the 1,024 validation images
 
@@ -284,12 +285,16 @@ class AdvtConfig(AdversarialConfig, StartedConfig):
 CONFIGS: dict[Method, type[TrainingConfig]] = {
     config.method: config for config in (VanillaConfig, DvergeConfig, DvergeAdvtConfig, AdvtConfig)
 }
+ADDED_LATER = {"snapshot_every": 0, "joint": False, "average_last": 0}
+"""Fields that old runs and cards lack, with what the older versions did."""
 
 
 def config_from(method: str, values: dict[str, Any]) -> TrainingConfig:
-    """The config of a method with these values.
+    """The config of a method that a run or a card keeps.
 
     Raises:
-        ConfigError: there is no such method or field, or a value is outside its range.
+        ConfigError: there is no such method or field, a field is missing that is not in
+            ADDED_LATER, or a value is outside its range.
     """
-    return CONFIGS[require_choice(Method, "method", method)].from_dict(values)
+    kind = CONFIGS[require_choice(Method, "method", method)]
+    return kind.from_dict(complete(values, kind, ADDED_LATER))

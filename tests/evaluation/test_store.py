@@ -1,4 +1,4 @@
-"""Finished measurements on disk: what is kept comes back, what is of something else does not."""
+"""Results on disk: what is kept is read back, and what belongs to something else is not used."""
 
 from __future__ import annotations
 
@@ -14,22 +14,35 @@ import pytest
 import torch
 
 from dverge import checkpoints
-from dverge.attacks import fgsm
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import Split, load
 from dverge.errors import CheckpointError
-from dverge.evaluation.measurements import Clean, Gradient
+from dverge.evaluation.measurements import Measurement
 from dverge.evaluation.protocols import PLANS, EvaluationConfig, Protocol
 from dverge.evaluation.store import (
+    ResultFile,
+    add_results,
     all_results,
+    read_all,
     read_results,
     results_stamp,
+    results_under,
     shared_images,
 )
 from dverge.models import Ensemble, seeded_conv
 from dverge.results import Result, result_of
 
-FGSM = Gradient("fgsm", fgsm(0.03))
+SHIPPED = Path(__file__).parents[2] / "checkpoints"
+SEED = 3
+
+
+def measurements(protocol: Protocol) -> list[Measurement]:
+    return EvaluationConfig(("good",), protocol, seed=SEED).known_measurements()
+
+
+CLEAN, PGD = measurements(Protocol.CURVE)[:2]
+FGSM = measurements(Protocol.STANDARD)[1]  # which the curve does not contain
+RIGHT = torch.rand(20, generator=torch.Generator().manual_seed(0)) < 0.5
 
 
 @pytest.fixture
@@ -38,19 +51,37 @@ def info(tmp_path: Path, ensemble: Ensemble) -> CheckpointInfo:
 
 
 @pytest.fixture
-def subject(info: CheckpointInfo) -> Subject:
+def file(info: CheckpointInfo) -> ResultFile:
+    """The empty file that the tests keep results in."""
     version = PLANS[Protocol.CURVE].version
-    return Subject(info.digest, Protocol.CURVE, version, Split.SAMPLE, 20, "ab" * 32, seed=3)
+    images = Split.SAMPLE, 20, "ab" * 32
+    return ResultFile(info.digest, Protocol.CURVE, version, *images, SEED)
 
 
-def finished(measurement: Clean | Gradient = FGSM) -> Finished:
-    right = torch.rand(20, generator=torch.Generator().manual_seed(0)) < 0.5
-    about: dict[str, Any] = {"parameters": {"eps": 0.03, "victim": "worst"}, "seconds": 1.25}
-    figures = [
-        result_of(right, "mixture", measurement.attack, Split.SAMPLE, warnings=["odd"], **about),
-        result_of(right.double() / 3, "random-member", measurement.attack, Split.SAMPLE, **about),
+def measured(
+    info: CheckpointInfo, file: ResultFile, measurement: Measurement = PGD
+) -> list[Result]:
+    """The mixture's bits, and a random member's shares, as an evaluation keeps them."""
+    parameters = measurement.parameters()
+    if measurement.attack != "clean":
+        parameters |= {"victim": "worst"}
+    right = RIGHT.repeat(file.n // 20 + 1)[: file.n]
+    about: dict[str, Any] = {"parameters": parameters, "seconds": 1.25}
+    results = [
+        result_of(right, "mixture", measurement.attack, file.split, warnings=["odd"], **about),
+        result_of(right.double() / 3, "random-member", measurement.attack, file.split, **about),
     ]
-    return Finished(measurement.attack, measurement.parameters(), "CPU, 1 threads", figures)
+    return file.stamped(info, "CPU, 1 threads", results)
+
+
+def keep(info: CheckpointInfo, file: ResultFile, *made: Measurement) -> ResultFile:
+    """Add the results of measurements one by one; returns the file as it must be read back."""
+    results: list[Result] = []
+    for measurement in made:
+        found = measured(info, file, measurement)
+        add_results(info, file, found)
+        results += found
+    return replace(file, results=tuple(results))
 
 
 def only_file(info: CheckpointInfo) -> Path:
@@ -58,36 +89,51 @@ def only_file(info: CheckpointInfo) -> Path:
     return path
 
 
-def test_there_and_back(info: CheckpointInfo, subject: Subject) -> None:
-    assert read_results(info, subject) == Results(subject)
-    add_finished(info, subject, finished(Clean()))
-    add_finished(info, subject, finished())
-    found = read_results(info, subject)
-    assert found == Results(subject, [finished(Clean()), finished()])
-    assert isinstance(found.subject.split, Split) and isinstance(found.subject.protocol, Protocol)
-    assert found.find(FGSM) == finished()
-    assert found.find(Clean()) == finished(Clean())
-    assert found.rows == [*finished(Clean()).rows, *finished().rows]
-    assert found.rows[0].right().equal(finished().rows[0].right())
-    assert only_file(info).name.startswith("curve-sample-20-")
-    today = [each for each in found.finished if each.attack == "clean"]  # a curve holds no FGSM
-    assert all_results(info) == [Results(subject, today)]
+def test_what_is_kept_is_read_back(info: CheckpointInfo, file: ResultFile) -> None:
+    assert read_results(info, file) == file
+    kept = keep(info, file, CLEAN, FGSM, PGD)
+    again = read_results(info, file)
+    assert again == kept
+    assert isinstance(again.split, Split) and isinstance(again.protocol, Protocol)
+    for measurement in (CLEAN, FGSM, PGD):
+        assert again.find(measurement) == measured(info, file, measurement)
+    assert again.find(CLEAN)[0].right().equal(RIGHT)
+    assert only_file(info).name == file.name
+    assert file.name.startswith("curve-sample-20-")
+    current = [*measured(info, file, CLEAN), *measured(info, file, PGD)]  # a curve has no FGSM
+    assert all_results(info) == [replace(file, results=tuple(current))]
+
+
+def test_a_file_on_disk(info: CheckpointInfo, file: ResultFile) -> None:
+    """Its format: results are grouped by measurement, and say nothing that the file says."""
+    keep(info, file, CLEAN, PGD)
+    value = json.loads(only_file(info).read_text())
+    finished = value.pop("finished")
+    about = {"weights": info.digest, "protocol": "curve", "version": file.version}
+    assert value == {"format": 1, **about, **{"split": "sample", "n": 20, "data": "ab" * 32}} | {
+        "seed": SEED
+    }
+    assert [each["attack"] for each in finished] == ["clean", "pgd-linf"]
+    mixture, random = measured(info, file)
+    assert finished[1] == {
+        "attack": "pgd-linf",
+        "parameters": PGD.parameters(),
+        "device": "CPU, 1 threads",
+        "rows": [mixture.stored(), random.stored()],
+    }
+    assert "checkpoint" not in mixture.stored()
 
 
 @pytest.mark.parametrize(
     "other",
-    [
-        Gradient("fgsm", fgsm(0.031)),
-        Gradient("pgd-linf", fgsm(0.03)),
-        Clean(10, 256, 0),
-    ],
+    [measurements(Protocol.CURVE)[2], FGSM, measurements(Protocol.REPORT)[0]],
+    ids=["another eps", "another attack", "clean in draws"],
 )
 def test_another_measurement_is_not_found(
-    info: CheckpointInfo, subject: Subject, other: Clean | Gradient
+    info: CheckpointInfo, file: ResultFile, other: Measurement
 ) -> None:
-    add_finished(info, subject, finished())
-    add_finished(info, subject, finished(Clean()))
-    assert read_results(info, subject).find(other) is None
+    assert keep(info, file, PGD, CLEAN).find(other) == []
+    assert read_results(info, file).find(other) == []
 
 
 OTHERS: dict[str, Any] = {
@@ -102,99 +148,135 @@ OTHERS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("field", OTHERS)
-def test_another_subject_is_another_file(
-    info: CheckpointInfo, subject: Subject, field: str
+def test_results_of_something_else_are_in_another_file(
+    info: CheckpointInfo, file: ResultFile, field: str
 ) -> None:
-    add_finished(info, subject, finished())
-    other = replace(subject, **{field: OTHERS[field]})
-    assert other.file_name != subject.file_name
-    assert read_results(info, other) == Results(other)
-    # Neither is a file that came to bear its name.
-    shutil.copy(only_file(info), info.folder / "evaluations" / other.file_name)
-    assert read_results(info, other) == Results(other)
-    add_finished(info, other, finished(Clean()))
-    assert read_results(info, other).finished == [finished(Clean())]
-    assert read_results(info, subject).finished == [finished()]
+    kept = keep(info, file, PGD)
+    other = replace(file, **{field: OTHERS[field]})
+    assert other.name != file.name
+    assert read_results(info, other) == other
+    # A file of another content under this name is not used either.
+    shutil.copy(only_file(info), info.folder / "evaluations" / other.name)
+    assert read_results(info, other) == other
+    assert keep(info, other, CLEAN) == read_results(info, other)
+    assert read_results(info, file) == kept
+
+
+def changed(**changes: Any) -> Callable[[str], str]:
+    return lambda text: json.dumps(json.loads(text) | changes)
 
 
 CORRUPT: dict[str, Callable[[str], str | bytes]] = {
     "empty": lambda text: "",
     "cut": lambda text: text[: len(text) // 2],
     "no text": lambda text: b"\xff\xfe",
-    "null": lambda text: "null",
     "a list": lambda text: "[]",
-    "a number": lambda text: "3",
     "no fields": lambda text: "{}",
     "deep": lambda text: "[" * 100_000,
-    "another format": lambda text: text.replace('"format": 1', '"format": 2'),
+    "another format": changed(format=2),
     "no format": lambda text: text.replace('"format": 1,', ""),
     "a missing field": lambda text: text.replace('"seed": 3,', "", 1),
-    "another field": lambda text: text.replace('"seed": 3,', '"seed": 3, "mood": 1,', 1),
-    "another protocol": lambda text: text.replace('"curve"', '"bend"'),
-    "another split": lambda text: text.replace('"split": "sample"', '"split": "x"', 1),
+    "another field": changed(mood=1),
+    "another protocol": changed(protocol="bend"),
+    "another split": changed(split="x"),
+    "a seed that is too large": changed(seed=2**31),
     "no rows": lambda text: text.replace('"rows"', '"lines"'),
     "foreign rows": lambda text: text.replace('"ci_low"', '"low"'),
-    "rows of numbers": lambda text: json.dumps(json.loads(text) | {"finished": [{"rows": [1]}]}),
-    "finished null": lambda text: json.dumps(json.loads(text) | {"finished": None}),
-    "finished numbers": lambda text: json.dumps(json.loads(text) | {"finished": [1]}),
+    "rows of numbers": changed(finished=[{"rows": [1]}]),
+    "finished null": changed(finished=None),
+    "rows of other images": lambda text: text.replace('"n": 20', '"n": 21', 1),
+    "rows of another split": lambda text: text.replace('"split": "sample"', '"split": "test"', 1),
 }
 
 
-@pytest.mark.parametrize("damage", CORRUPT.values(), ids=CORRUPT.keys())
-def test_a_corrupt_file_counts_for_nothing_and_is_written_over(
-    info: CheckpointInfo, subject: Subject, damage: Callable[[str], str | bytes]
+@pytest.mark.parametrize("damage", CORRUPT.values(), ids=CORRUPT)
+def test_a_damaged_file_costs_only_itself(
+    info: CheckpointInfo, file: ResultFile, damage: Callable[[str], str | bytes]
 ) -> None:
-    add_finished(info, subject, finished())
-    path = only_file(info)
+    """It is listed with the reason, and replaced when its results are measured again."""
+    keep(info, file, PGD)
+    path, other = only_file(info), replace(file, seed=4)
+    good = keep(info, other, CLEAN)
     text = path.read_text()
-    changed = damage(text)
-    assert changed != text
-    path.write_bytes(changed if isinstance(changed, bytes) else changed.encode())
-    assert read_results(info, subject) == Results(subject)
-    assert all_results(info) == []
-    add_finished(info, subject, finished())
+    content = damage(text)
+    assert content != text
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert read_results(info, file) == file
+    valid, (broken,) = read_all(info)
+    assert valid == all_results(info) == [good]
+    assert broken.path == path and f"{path} cannot be used (" in broken.reason
+    keep(info, file, PGD)
     assert path.read_text() == text
+    assert read_all(info)[1] == []
 
 
-def test_all_results_are_of_these_weights_and_todays_protocols(
-    info: CheckpointInfo, subject: Subject, monkeypatch: pytest.MonkeyPatch
+def test_a_damaged_history_is_listed_with_the_results(info: CheckpointInfo) -> None:
+    (info.folder / "history.jsonl").write_text("{}\n")
+    valid, (broken,) = read_all(info)
+    assert valid == [] and broken.name == "history.jsonl"
+
+
+def test_all_results_are_of_these_weights_and_the_current_protocols(
+    info: CheckpointInfo, file: ResultFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert all_results(info) == []
-    others = [replace(subject, **{field: OTHERS[field]}) for field in OTHERS if field != "protocol"]
-    others.append(
-        replace(subject, protocol=Protocol.SANITY, version=PLANS[Protocol.SANITY].version)
-    )
-    for each in (subject, *others):
-        add_finished(info, each, finished(Clean()))
-    nothing = replace(subject, n=17)
-    add_finished(info, nothing, finished())  # no protocol of today holds such a measurement
+    sanity = replace(file, protocol=Protocol.SANITY, version=PLANS[Protocol.SANITY].version)
+    others = [replace(file, **{field: OTHERS[field]}) for field in OTHERS if field != "protocol"]
+    kept = [keep(info, each, CLEAN) for each in (file, sanity, *others)]
+    keep(info, replace(file, n=17), FGSM)  # no current curve contains this measurement
     (info.folder / "evaluations" / "notes.txt").write_text("mine")
-    found = [each.subject for each in all_results(info)]
-    due = [
-        each for each in (subject, *others) if each.weights == info.digest and each.version != 99
-    ]
-    assert sorted(found, key=repr) == sorted(due, key=repr)
-    assert len(found) == 6
+    expected = [each for each in kept if each.weights == info.digest and each.version != 99]
+    assert sorted(all_results(info), key=repr) == sorted(expected, key=repr)
+    assert len(expected) == 6
     newer = replace(PLANS[Protocol.CURVE], version=PLANS[Protocol.CURVE].version + 1)
     monkeypatch.setitem(PLANS, Protocol.CURVE, newer)
     assert [each.protocol for each in all_results(info)] == [Protocol.SANITY]
 
 
-def test_the_stamp_changes_with_the_results(info: CheckpointInfo, subject: Subject) -> None:
+def test_all_that_is_shipped_is_used() -> None:
+    """Each file under its name, and each of its results."""
+    count = 0
+    for info in checkpoints.list_all(SHIPPED)[0]:
+        paths = sorted((info.folder / "evaluations").glob("*.json"))
+        files, broken = read_all(info)
+        assert broken == [] and [each.name for each in files] == [path.name for path in paths]
+        for each, path in zip(files, paths, strict=True):
+            stored = json.loads(path.read_text())["finished"]
+            assert read_results(info, replace(each, results=())).results
+            rows = [row for measurement in stored for row in measurement["rows"]]
+            assert sorted(r.accuracy for r in each.results) == sorted(r["accuracy"] for r in rows)
+            assert all(len(r.right()) in (0, each.n) for r in each.results)
+            count += len(rows)
+    assert count > 1900
+
+
+def test_the_stamp_changes_with_the_results(info: CheckpointInfo, file: ResultFile) -> None:
     stamps = [results_stamp(info)]
-    assert stamps == [()]
-    for each in (subject, subject, replace(subject, seed=4)):
-        add_finished(info, each, finished())
+    assert [name for name, _ in stamps[0]] == ["history.jsonl"]
+    for each in (file, file, replace(file, seed=4)):
+        keep(info, each, PGD)
         stamps.append(results_stamp(info))
         assert results_stamp(info) == stamps[-1]
-    assert len(set(stamps)) == 4
+    (info.folder / "history.jsonl").unlink()
+    assert len({*stamps, results_stamp(info)}) == 5
 
 
-def test_the_images_that_most_share_come_first(subject: Subject) -> None:
+def test_the_seed_with_most_results_counts(info: CheckpointInfo, file: ResultFile) -> None:
+    """Of equally many, the lowest seed; other images and protocols do not count."""
+    few, many = keep(info, file, CLEAN), keep(info, replace(file, seed=4), CLEAN, PGD)
+    same = keep(info, replace(file, seed=2), CLEAN)
+    assert results_under([few, many, same], Protocol.CURVE, file.images) == list(many.results)
+    assert results_under([few, same], Protocol.CURVE, file.images) == list(same.results)
+    assert results_under([few], Protocol.STANDARD, file.images) == []
+    other = replace(file, data="cd" * 32)
+    assert results_under([few], Protocol.CURVE, other.images) == []
+
+
+def test_the_images_that_most_share_come_first(file: ResultFile) -> None:
     """An ensemble counts once for each protocol; of equals, the most images come first."""
-    few, many, most = (replace(subject, n=n, data=f"{n:064}") for n in (10, 20, 30))
+    few, many, most = (replace(file, n=n, data=f"{n:064}") for n in (10, 20, 30))
     again, other = replace(few, seed=4), replace(few, protocol=Protocol.STANDARD)
-    kept = [[Results(each) for each in of] for of in ([few, again, other, most], [few, many])]
+    kept = [[few, again, other, most], [few, many]]
     assert [each.n for each in shared_images(kept, Protocol.CURVE)] == [10, 30, 20]
     assert [each.n for each in shared_images(kept[:1], Protocol.CURVE)] == [30, 10]
     both = shared_images(kept[:1], Protocol.CURVE, Protocol.STANDARD)
@@ -203,105 +285,75 @@ def test_the_images_that_most_share_come_first(subject: Subject) -> None:
 
 
 def test_a_copy_under_another_name_keeps_its_results(
-    info: CheckpointInfo, subject: Subject
+    info: CheckpointInfo, file: ResultFile
 ) -> None:
-    add_finished(info, subject, finished())
+    keep(info, file, PGD)
     copy = checkpoints.read(Path(shutil.copytree(info.folder, info.folder.with_name("copy"))))
-    assert read_results(copy, subject).finished == [finished()]
-    (row, _) = rows_of(copy, subject, finished())
-    assert row.checkpoint == "copy"
+    assert list(read_results(copy, file).results) == measured(copy, file)
+    assert {each.checkpoint for each in read_results(copy, file).results} == {"copy"}
 
 
 # --- where nothing can be kept ---
 
 
-def test_a_deleted_checkpoint_does_not_come_back(info: CheckpointInfo, subject: Subject) -> None:
+def test_a_deleted_checkpoint_does_not_come_back(info: CheckpointInfo, file: ResultFile) -> None:
     shutil.rmtree(info.folder)
-    with pytest.raises(
-        CheckpointError,
-        match=r"results of checkpoint 'good' cannot be kept in .*: it was deleted\.",
-    ):
-        add_finished(info, subject, finished())
+    message = r"results of checkpoint 'good' cannot be kept in .*: it was deleted\."
+    with pytest.raises(CheckpointError, match=message):
+        add_results(info, file, measured(info, file))
     assert not info.folder.exists()
-    assert read_results(info, subject) == Results(subject)
-    assert all_results(info) == []
-
-
-def full(path: Path, value: object) -> None:
-    raise OSError(errno.ENOSPC, "No space left on device")
+    assert read_results(info, file) == file
+    assert read_all(info) == ([], [])
 
 
 def test_a_full_disk_leaves_what_was_kept(
-    info: CheckpointInfo, subject: Subject, monkeypatch: pytest.MonkeyPatch
+    info: CheckpointInfo, file: ResultFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    add_finished(info, subject, finished(Clean()))
+    def full(path: Path, value: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    kept = keep(info, file, CLEAN)
     monkeypatch.setattr("dverge.evaluation.store.write_json", full)
     with pytest.raises(CheckpointError, match=r"'good' cannot be kept .*: No space left on device"):
-        add_finished(info, subject, finished())
-    assert read_results(info, subject).finished == [finished(Clean())]
+        keep(info, file, PGD)
+    assert read_results(info, file) == kept
 
 
-def test_a_file_in_the_folders_place(info: CheckpointInfo, subject: Subject) -> None:
+def test_a_file_in_the_folders_place(info: CheckpointInfo, file: ResultFile) -> None:
     (info.folder / "evaluations").write_text("mine")
     with pytest.raises(CheckpointError, match="'good' cannot be kept in"):
-        add_finished(info, subject, finished())
+        keep(info, file, PGD)
     assert (info.folder / "evaluations").read_text() == "mine"
-    assert read_results(info, subject) == Results(subject)
-    assert all_results(info) == []
+    assert read_results(info, file) == file
+    assert read_all(info) == ([], [])
 
 
-def test_results_do_not_break_the_checkpoint(info: CheckpointInfo, subject: Subject) -> None:
-    add_finished(info, subject, finished())
+def test_results_do_not_break_the_checkpoint(info: CheckpointInfo, file: ResultFile) -> None:
+    keep(info, file, PGD)
     assert checkpoints.read(info.folder) == info
     assert len(checkpoints.load(info)) == 3
     assert checkpoints.list_all(info.folder.parent) == ([info], [])
 
 
-# --- rows ---
+# --- what results belong to ---
 
 
-def test_a_row_says_all_that_it_is_of(info: CheckpointInfo, subject: Subject) -> None:
-    first, second = rows_of(info, subject, finished())
-    assert isinstance(first, Result)
-    value = json.loads(json.dumps(first.to_dict()))
-    figure = finished().rows[0]
-    assert value == {
-        "checkpoint": "good",
-        "model": "mixture",
-        "attack": "fgsm",
-        "split": "sample",
-        "n": 20,
-        "accuracy": figure.accuracy,
-        "ci_low": figure.ci_low,
-        "ci_high": figure.ci_high,
-        "parameters": {"eps": 0.03, "victim": "worst"},
-        "seconds": 1.25,
-        "warnings": ["odd"],
-        "protocol": "curve",
-        "seed": 3,
-        "data": "ab" * 32,
-        "weights": info.digest,
-        "device": "CPU, 1 threads",
-        "images_per_second": 16.0,
-    }
-    assert second.to_dict()["model"] == "random-member"
+def test_a_result_states_what_it_belongs_to(info: CheckpointInfo, file: ResultFile) -> None:
+    first = measured(info, file)[0]
+    about = (first.checkpoint, first.weights, first.protocol, first.seed, first.data, first.device)
+    assert about == ("good", info.digest, "curve", SEED, "ab" * 32, "CPU, 1 threads")
 
 
-def test_speed_where_no_time_was_taken(info: CheckpointInfo, subject: Subject) -> None:
-    figure = replace(finished().rows[0], seconds=0.0)
-    assert Row("good", subject, "CPU", figure).to_dict()["images_per_second"] is None
-
-
-def test_the_subject_is_of_the_weights_not_of_the_name(tmp_path: Path) -> None:
+def test_a_file_belongs_to_the_weights_not_to_the_name(tmp_path: Path) -> None:
     images = load(Split.SAMPLE).balanced(20)
-    root, config = tmp_path, EvaluationConfig(("a",), Protocol.CURVE, Split.SAMPLE, 20, seed=9)
+    config = EvaluationConfig(("a",), Protocol.CURVE, Split.SAMPLE, 20, seed=9)
 
-    def subject_of(name: str, seed: int) -> Subject:
+    def file_of(name: str, seed: int) -> ResultFile:
         ensemble = Ensemble([seeded_conv(seed)])
-        info = checkpoints.save(name, ensemble, method="vanilla", root=root)
-        return Subject.of(info, config, images)
+        info = checkpoints.save(name, ensemble, method="vanilla", root=tmp_path)
+        return ResultFile.of(info, config, images)
 
-    first, twin, other = subject_of("a", 0), subject_of("b", 0), subject_of("c", 1)
+    first, twin, other = file_of("a", 0), file_of("b", 0), file_of("c", 1)
     assert first == twin != other
     assert (first.n, first.data, first.seed) == (20, images.digest, 9)
-    assert first.version == PLANS[Protocol.CURVE].version
+    assert (first.version, first.results) == (PLANS[Protocol.CURVE].version, ())

@@ -323,7 +323,7 @@ def test_an_evaluation_can_be_paused_and_gone_on_with(gate: Gate, fresh: Path) -
     assert "paused]" in text_of(app) and errors(app) == []
     press(app, "Resume")
     assert run_manager().wait(view.id, LONG).state is RunState.FINISHED
-    assert {row.subject.n for row in made(fresh, Protocol.STANDARD)} == {20}
+    assert {row.n for row in made(fresh, Protocol.STANDARD)} == {20}
 
 
 def test_an_evaluation_that_fails_says_why(fresh: Path) -> None:

@@ -170,7 +170,7 @@ def finished(root: Path) -> list[float]:
         figure.seconds
         for each in kept
         if each.protocol is Protocol.CURVE
-        for figure in each.rows
+        for figure in each.results
         if figure.parameters.get("victim") == "worst" and figure.model == "mixture"
     ]
 

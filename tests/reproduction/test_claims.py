@@ -17,6 +17,7 @@ from dverge.checkpoints import Card, CheckpointInfo
 from dverge.data import Split
 from dverge.evaluation.comparison import Difference, difference
 from dverge.evaluation.protocols import Protocol
+from dverge.models import Conv
 from dverge.reproduction.claims import (
     CHECKS,
     Answer,
@@ -101,17 +102,32 @@ FIGURES: dict[str, dict[str, tuple[int, ...]]] = {
 }
 
 
+def make_card(method: str, digest: str, seed: int) -> Card:
+    return Card(
+        method,
+        Conv.architecture,
+        {"member-1.safetensors": digest},
+        seed,
+        {},
+        None,
+        {},
+        "",
+        None,
+        [],
+    )
+
+
 def ensemble(table: ReportTable, seed: int = 0, *changes: Change) -> TrainedEnsemble:
     """A training with the results of FIGURES under both protocols, but for the changes."""
-    card = Card(table.method, "conv", {"m": f"{table.title}{seed}"}, seed=seed)
+    card = make_card(table.method, f"{table.title}{seed}", seed)
     info = CheckpointInfo(f"{table.method}-s{seed}", Path("nowhere"), card)
     results, single = {}, {}
     for protocol in (REPORT, STANDARD):
         changed = {c: new for p, t, c, new in changes if (p, t) == (protocol, table)}
         counts = FIGURES[table.title] | changed
         for n in counts.pop("card", ()):
-            stated = result("mixture", "clean", n, STANDARD, n=10_000).measured()
-            card.results[:] = [stated | {"held": ""}]
+            stated = result("mixture", "clean", n, STANDARD, n=10_000)
+            card.results[:] = [replace(stated, held="")]
         for n in counts.pop("single", ()):
             for column in ("fgsm", "pgd-linf"):
                 single[column, "members"] = result("mixture", column, n, STANDARD, victim="members")
@@ -390,7 +406,7 @@ def judge_losses(
     """The finding on a figure from trainings with these losses of their submodels."""
     curves = tuple(
         Curves(
-            CheckpointInfo(f"s{i}", Path("nowhere"), Card("", "", {})),
+            CheckpointInfo(f"s{i}", Path("nowhere"), make_card("", "", 0)),
             epochs_of(losses, mixture or losses[0], validation),
         )
         for i, losses in enumerate(trainings)

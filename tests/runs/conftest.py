@@ -1,4 +1,4 @@
-"""Managers of runs in a temporary folder, and what an uninterrupted run comes to."""
+"""Managers of runs in a temporary folder, and the outcome of uninterrupted runs."""
 
 from __future__ import annotations
 
@@ -10,29 +10,35 @@ from typing import Any
 import pytest
 
 from dverge import checkpoints
-from dverge.runs import RunManager
+from dverge.runs import RunFolder, RunManager
 from dverge.training import Method
 from tests.runs.measured import Rows, evaluated, gated_evaluation, save_two
-from tests.runs.small import CONFIGS, Gate, Result, finished, gated, load_images
+from tests.runs.small import CONFIG, CONFIGS, Gate, Outcome, gated, load_images, uninterrupted
 
 
 @pytest.fixture(scope="module")
 def reference_of(
     one_thread: None, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[Method], Result]:
-    """What the small run of a method comes to, uninterrupted."""
-    return functools.cache(lambda method: finished(CONFIGS[method], tmp_path_factory.mktemp("all")))
+) -> Callable[[Method], Outcome]:
+    """The outcome of a method's small run, uninterrupted."""
+    return functools.cache(lambda m: uninterrupted(CONFIGS[m], tmp_path_factory.mktemp("all")))
 
 
 @pytest.fixture(scope="module")
-def reference(reference_of: Callable[[Method], Result]) -> Result:
-    """What the small vanilla run comes to."""
+def reference(reference_of: Callable[[Method], Outcome]) -> Outcome:
+    """The outcome of the small vanilla run."""
     return reference_of(Method.VANILLA)
 
 
 @pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    """A new run that no manager knows."""
+    return RunFolder.create(tmp_path / "runs", "one", "vanilla", CONFIG.to_dict())
+
+
+@pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
-    """Holds the trainings of this test where it wants."""
+    """Holds the trainings of this test where it is closed."""
     gate = Gate()
     monkeypatch.setattr("dverge.runs.jobs.Training", gated(gate))
     yield gate
@@ -62,7 +68,7 @@ def manager(make_manager: Callable[..., RunManager]) -> RunManager:
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Callable[[str], checkpoints.CheckpointInfo]:
-    """Reads a checkpoint that a run left."""
+    """Reads a checkpoint that a run saved."""
     return lambda name: checkpoints.read(tmp_path / "checkpoints" / name)
 
 
@@ -74,7 +80,7 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def pieces(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> list[None]:
-    """Holds the evaluations of this test at the gate; one entry a piece of work they did."""
+    """Holds the evaluations of this test at the gate; one entry for each piece of their work."""
     done: list[None] = []
     monkeypatch.setattr("dverge.runs.evaluating.Evaluation", gated_evaluation(gate, done))
     return done
@@ -82,5 +88,5 @@ def pieces(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> list[None]:
 
 @pytest.fixture(scope="module")
 def figures(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Rows:
-    """The rows that the small evaluation comes to."""
+    """The rows of the small evaluation, uninterrupted."""
     return evaluated(tmp_path_factory.mktemp("evaluated"))

@@ -1,4 +1,4 @@
-"""An evaluation small enough for a test, whose pieces are counted and stand at a gate."""
+"""An evaluation small enough for a test, whose pieces are counted and can be held at a gate."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from dverge.evaluation.evaluation import Evaluation
 from dverge.evaluation.protocols import EvaluationConfig, Protocol
 from dverge.models import Ensemble, seeded_conv
 from dverge.results import Result
-from dverge.runs import RunManager, RunState, Status
-from tests.runs.small import LONG, Gate, load_images
+from tests.runs.small import Gate, load_images
 
 Rows = list[dict[str, Any]]
 NAMES = ("one", "two")
@@ -35,8 +34,8 @@ def gated_evaluation(gate: Gate, pieces: list[None]) -> type[Evaluation]:
     """The evaluation, with a gate after every yield, which a session counts from 1.
 
     Args:
-        gate: where it stands.
-        pieces: gets one entry a piece of work that was done.
+        gate: where it is held.
+        pieces: gets one entry for each piece of work that was done.
     """
 
     class Gated(Evaluation):
@@ -56,7 +55,7 @@ def untimed(rows: Rows) -> Rows:
 
 
 def evaluated(root: Path) -> Rows:
-    """The rows that the evaluation comes to, uninterrupted and without a run."""
+    """The rows of the evaluation, uninterrupted and without a run."""
     made = (rows for rows in Evaluation(CONFIG_OF_TWO, load_images, save_two(root)).run() if rows)
     rows = [
         {"kind": "result", "epoch": float(number), **row.to_dict()}
@@ -64,20 +63,3 @@ def evaluated(root: Path) -> Rows:
         for row in rows
     ]
     return untimed(rows)
-
-
-def ended(manager: RunManager, run: str, state: RunState) -> Status:
-    status = manager.wait(run, LONG)
-    assert status.state is state, status.message
-    return status
-
-
-def stopped_at(number: int, manager: RunManager, gate: Gate, end: str = "pause") -> str:
-    """A run paused or stopped after so many yields."""
-    gate.close_at(number)
-    run = manager.submit(CONFIG_OF_TWO, "again")
-    gate.wait()
-    getattr(manager, end)(run)
-    gate.open()
-    ended(manager, run, RunState.PAUSED if end == "pause" else RunState.STOPPED)
-    return run

@@ -1,4 +1,4 @@
-"""Whatever fails, the run ends as failed, says why, keeps what it had, and can go on later."""
+"""Whatever fails, the run ends as failed, says why, keeps what it had, and can be resumed."""
 
 from __future__ import annotations
 
@@ -23,10 +23,13 @@ from tests.runs.small import (
     ALL,
     CONFIG,
     DVERGE,
-    LONG,
     PER_EPOCH,
+    SHORT,
     Gate,
-    Result,
+    Outcome,
+    ended,
+    ended_at,
+    held_at,
     load_images,
     same,
     untimed,
@@ -36,28 +39,26 @@ from tests.runs.small import (
 MakeManager = Callable[..., RunManager]
 ReadCheckpoint = Callable[[str], CheckpointInfo]
 FULL = OSError(errno.ENOSPC, "No space left on device")
+DISK_IS_FULL = "The disk is full: free some space, then resume."
 
 
 @pytest.fixture
 def resumed(
-    manager: RunManager, checkpoint: ReadCheckpoint, reference: Result
+    manager: RunManager, checkpoint: ReadCheckpoint, reference: Outcome
 ) -> Callable[[str], None]:
-    """Resumes a run whose fault was mended, and holds its result against the uninterrupted one."""
+    """Resumes a run whose fault was corrected, and compares it with the uninterrupted one."""
 
     def check(run: str) -> None:
         manager.resume(run)
-        status = manager.wait(run, LONG)
-        assert status.state is RunState.FINISHED, status.message
-        assert same(weights_of(checkpoint(str(status.checkpoint))), reference.weights)
+        name = str(ended(manager, run).checkpoint)
+        assert same(weights_of(checkpoint(name)), reference.weights)
         assert untimed(manager.metrics(run)) == reference.epochs
 
     return check
 
 
 def failed(manager: RunManager, run: str) -> Status:
-    status = manager.wait(run, LONG)
-    assert status.state is RunState.FAILED
-    return status
+    return ended(manager, run, RunState.FAILED)
 
 
 def test_a_training_that_diverges(manager: RunManager) -> None:
@@ -68,26 +69,26 @@ def test_a_training_that_diverges(manager: RunManager) -> None:
     assert "the loss of submodel" in message and "Lower the learning rate (2.5)" in message
     rows = untimed(manager.metrics(run))
     assert rows
-    manager.resume(run)  # nothing can mend it; it says so again
+    manager.resume(run)  # the settings are the same, and so is the failure
     assert failed(manager, run).message == message
     assert untimed(manager.metrics(run)) == rows
 
 
 def test_eq3_without_a_cap(manager: RunManager) -> None:
-    config = replace(DVERGE, diversity=Diversity.EQ3, alpha=20, schedule=Schedule.CONSTANT)
+    config = replace(DVERGE, diversity=Diversity.EQ3, alpha=100, schedule=Schedule.CONSTANT)
     run = manager.submit(replace(config, epochs=100), "unbounded")
     message = failed(manager, run).message
     assert "the loss of Eq. 3 has no lower bound" in message
-    assert "Set a cap (now 0), lower alpha (20), or take Eq. 4." in message
+    assert "Set a cap (now 0), lower alpha (100), or take Eq. 4." in message
     assert RunFolder(manager.root / run).status().state is RunState.FAILED
-    assert untimed(manager.metrics(run))  # what was learnt until then can be looked at
+    assert untimed(manager.metrics(run))  # what was learned before the failure is still shown
 
 
-WORDS: list[tuple[Exception, str]] = [
+MESSAGES: list[tuple[Exception, str]] = [
     (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "Out of memory: "),
     (RuntimeError("DefaultCPUAllocator: can't allocate memory: 8 bytes"), "Out of memory: "),
     (MemoryError(), "Out of memory: "),
-    (FULL, "The disk is full: free some space, then resume."),
+    (FULL, DISK_IS_FULL),
     (OSError(errno.EIO, "Input/output error"), "A file could not be written or read"),
     (RuntimeError("CUDA error: unspecified launch failure\nmore"), "The GPU was lost (CUDA error"),
     (RuntimeError("boom\nmore"), "An unforeseen RuntimeError: boom"),
@@ -95,10 +96,10 @@ WORDS: list[tuple[Exception, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("error", "words"), WORDS)
-def test_an_error_in_the_midst_of_an_epoch(
+@pytest.mark.parametrize(("error", "message"), MESSAGES)
+def test_an_error_inside_an_epoch(
     error: Exception,
-    words: str,
+    message: str,
     manager: RunManager,
     gate: Gate,
     resumed: Callable[[str], None],
@@ -106,14 +107,14 @@ def test_an_error_in_the_midst_of_an_epoch(
     gate.fail_at(PER_EPOCH + 2, error)
     run = manager.submit(CONFIG, "unlucky")
     status = failed(manager, run)
-    assert status.message.startswith(words)
+    assert status.message.startswith(message)
     assert status.progress == pytest.approx(PER_EPOCH / ALL)
     assert len(untimed(manager.metrics(run))) == 1  # the curves stay
     resumed(run)
     assert manager.get(run).status.message == ""
 
 
-def test_what_nobody_foresaw_is_in_the_log(
+def test_an_unforeseen_error_is_in_the_log(
     manager: RunManager, gate: Gate, caplog: pytest.LogCaptureFixture
 ) -> None:
     gate.fail_at(2, KeyError("secret"))
@@ -142,19 +143,18 @@ def test_a_disk_that_is_full_for_one_write(
 
     monkeypatch.setattr(RunFolder, method, sometimes)
     run = manager.submit(CONFIG, "full")
-    assert failed(manager, run).message == "The disk is full: free some space, then resume."
+    assert failed(manager, run).message == DISK_IS_FULL
     assert RunFolder(manager.root / run).status().state is RunState.FAILED
     resumed(run)
 
 
 def test_a_disk_that_stays_full(
-    make_manager: MakeManager, gate: Gate, monkeypatch: pytest.MonkeyPatch
+    manager: RunManager, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not even the failure can be written; it is shown all the same, and the worker goes on."""
-    manager = make_manager()
+    """The failure cannot be written either; it is still shown, and the worker continues."""
     full = False
 
-    def no_room(method: str) -> None:
+    def no_space(method: str) -> None:
         write = getattr(RunFolder, method)
 
         def maybe(folder: RunFolder, *arguments: Any) -> None:
@@ -165,22 +165,20 @@ def test_a_disk_that_stays_full(
         monkeypatch.setattr(RunFolder, method, maybe)
 
     for method in ("append_metrics", "save_state", "write_status"):
-        no_room(method)
-    gate.close_at(PER_EPOCH + 2)
-    run = manager.submit(CONFIG, "full")
-    gate.wait()
+        no_space(method)
+    run = held_at(PER_EPOCH + 2, manager, gate)
     full = True
     gate.open()
-    assert "The disk is full" in failed(manager, run).message
+    assert failed(manager, run).message == DISK_IS_FULL
     assert RunFolder(manager.root / run).status().state is RunState.RUNNING
     with pytest.raises(Exception, match="cannot be resumed: No space left on device"):
         manager.resume(run)
     assert manager.get(run).status.state is RunState.FAILED
     full = False
-    after = manager.submit(replace(CONFIG, epochs=1), "after")
+    after = manager.submit(SHORT, "after")
     manager.resume(run)
-    assert manager.wait(after, LONG).state is RunState.FINISHED
-    assert manager.wait(run, LONG).state is RunState.FINISHED
+    ended(manager, after)
+    ended(manager, run)
 
 
 @pytest.mark.parametrize(
@@ -194,26 +192,21 @@ def test_a_disk_that_is_full_for_the_checkpoint(
     resumed: Callable[[str], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """All is trained and kept; only the checkpoint is made again."""
-    trained: list[int] = []
+    """The training is complete and kept; only the checkpoint is written again."""
 
     def full(*arguments: Any, **options: Any) -> None:
-        trained.append(1)
         raise error
 
     monkeypatch.setattr("safetensors.torch.save_file", full)
-    monkeypatch.setattr("safetensors.torch.save", full)
     run = manager.submit(CONFIG, "full")
     status = failed(manager, run)
-    assert status.message == "The disk is full: free some space, then resume."
-    assert status.progress == 1
+    assert (status.message, status.progress) == (DISK_IS_FULL, 1)
     assert list((tmp_path / "checkpoints").iterdir()) == []
-    assert trained
     monkeypatch.undo()
     resumed(run)
 
 
-def test_images_that_are_missing(make_manager: MakeManager, tmp_path: Path) -> None:
+def test_images_that_are_missing(make_manager: MakeManager) -> None:
     missing = True
 
     def load(split: Split) -> ImageSet:
@@ -222,40 +215,28 @@ def test_images_that_are_missing(make_manager: MakeManager, tmp_path: Path) -> N
         return load_images(split)
 
     manager = make_manager(load_images=load)
-    run = manager.submit(CONFIG, "early")
+    run = manager.submit(SHORT, "early")
     assert "Get it with `python -m dverge data`" in failed(manager, run).message
     missing = False
     manager.resume(run)
-    assert manager.wait(run, LONG).state is RunState.FINISHED
+    ended(manager, run)
 
 
-def test_a_saved_state_that_is_broken(
-    manager: RunManager, gate: Gate, resumed: Callable[[str], None]
-) -> None:
-    gate.close_at(PER_EPOCH + 2)
-    run = manager.submit(CONFIG, "spoilt")
-    gate.wait()
-    manager.pause(run)
-    gate.open()
-    manager.wait(run, LONG)
+def test_a_damaged_state(manager: RunManager, gate: Gate, resumed: Callable[[str], None]) -> None:
+    run = ended_at(PER_EPOCH + 2, manager, gate)
     rows = manager.metrics(run)
     state = manager.root / run / "state.pt"
     state.write_bytes(state.read_bytes()[:1000])
     manager.resume(run)
     status = failed(manager, run)
-    assert f"Delete {state} to start the run anew" in status.message
+    assert f"Delete {state} to start the run again from the beginning" in status.message
     assert manager.metrics(run) == rows
     state.unlink()
     resumed(run)
 
 
 def test_a_state_of_other_settings(manager: RunManager, gate: Gate) -> None:
-    gate.close_at(2)
-    run = manager.submit(CONFIG, "mixed")
-    gate.wait()
-    manager.pause(run)
-    gate.open()
-    manager.wait(run, LONG)
+    run = ended_at(2, manager, gate)
     folder = RunFolder(manager.root / run)
     state = folder.load_state()
     assert state is not None
@@ -267,43 +248,32 @@ def test_a_state_of_other_settings(manager: RunManager, gate: Gate) -> None:
 
 @pytest.mark.parametrize("when", ["running", "queued"])
 def test_a_folder_removed_by_hand(when: str, manager: RunManager, gate: Gate) -> None:
-    """The worker lives on."""
-    gate.close_at(2)
-    run = manager.submit(CONFIG, "running")
-    queued = manager.submit(CONFIG, "queued")
-    last = manager.submit(replace(CONFIG, epochs=1), "last")
-    gate.wait()
+    """The worker continues with the next run."""
+    run = held_at(2, manager, gate)
+    queued, last = manager.submit(CONFIG, "queued"), manager.submit(SHORT, "last")
     gone = run if when == "running" else queued
     shutil.rmtree(manager.root / gone)
     gate.open()
-    assert manager.wait(last, LONG).state is RunState.FINISHED
+    ended(manager, last)
     assert gone not in [view.id for view in manager.views()]
     assert not (manager.root / gone).exists()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> RunFolder:
-    return RunFolder.create(tmp_path / "runs", "one", "vanilla", CONFIG.to_dict())
 
 
 @pytest.mark.parametrize("first", [1, 3, 5])
 def test_a_screen_that_fails(first: int, folder: RunFolder, tmp_path: Path) -> None:
     """An error in on_update ends the run as failed; execute itself never raises."""
-    told: list[Status] = []
+    reported: list[Status] = []
+    places: dict[str, Any] = {"checkpoints_root": tmp_path / "c", "load_images": load_images}
 
     def screen(status: Status) -> None:
-        told.append(status)
-        if len(told) >= first:
-            raise BrokenPipeError("no one is looking")
+        reported.append(status)
+        if len(reported) >= first:
+            raise BrokenPipeError("no one is watching")
 
-    status = execute(
-        folder, Control(), screen, checkpoints_root=tmp_path / "c", load_images=load_images
-    )
+    status = execute(folder, Control(), screen, **places)
     assert status.state is RunState.FAILED
     assert folder.status() == status
-    again = execute(
-        folder, Control(), told.append, checkpoints_root=tmp_path / "c", load_images=load_images
-    )
+    again = execute(folder, Control(), reported.append, **places)
     assert again.state is RunState.FINISHED
 
 
@@ -311,13 +281,13 @@ def test_a_folder_without_a_status(folder: RunFolder, tmp_path: Path) -> None:
     (folder.path / "status.json").unlink()
     status = execute(folder, Control(), lambda status: None, checkpoints_root=tmp_path)
     assert status.state is RunState.FAILED
-    assert "status.json cannot be read" in status.message
+    assert "status.json cannot be used" in status.message
 
 
-def test_killed_between_the_checkpoint_and_the_last_word(
+def test_the_state_is_dropped_only_after_the_run_says_it_has_finished(
     manager: RunManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The state is only dropped once the run says it has finished: nothing is trained again."""
+    """Nothing is trained again if the process is killed between the two."""
     order: list[str] = []
     write, drop = RunFolder.write_status, RunFolder.drop_state
 
@@ -331,5 +301,5 @@ def test_killed_between_the_checkpoint_and_the_last_word(
 
     monkeypatch.setattr(RunFolder, "write_status", writes)
     monkeypatch.setattr(RunFolder, "drop_state", drops)
-    manager.wait(manager.submit(CONFIG, "last"), LONG)
+    ended(manager, manager.submit(SHORT, "last"))
     assert order.index("finished") < order.index("dropped")

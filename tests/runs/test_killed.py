@@ -1,4 +1,4 @@
-"""Processes that end in the midst of an epoch: killed, closed, or told to by Ctrl-C."""
+"""Processes that end inside an epoch: killed, closed, or interrupted by Ctrl-C."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dverge.commands import INTERRUPTED_EXIT
 from dverge.data import full_data_available
 from dverge.runs import RunFolder, RunManager, RunState
 from dverge.training import Method
-from tests.runs.small import ALL, LONG, PER_EPOCH, Result, same, until, untimed, weights_of
+from tests.runs.small import ALL, LONG, PER_EPOCH, Outcome, ended, same, until, untimed, weights_of
 
 REPOSITORY = Path(__file__).parents[2]
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -49,18 +49,20 @@ def start() -> Iterator[Start]:
 
 
 def the_run(root: Path) -> RunFolder | None:
-    """The only run there is in a folder, if there is one yet."""
+    """The only run in a folder, if there is one yet."""
     folders = [path for path in root.glob("2*") if path.is_dir()]
     return RunFolder(folders[0]) if folders else None
 
 
-def in_mid_epoch(root: Path) -> bool:
+def inside_an_epoch(root: Path) -> bool:
     """Whether an epoch is saved and batches of the next are done."""
     run = the_run(root)
     return run is not None and any(row["epoch"] > 1 for row in run.metrics())
 
 
-BOTH = pytest.mark.parametrize("method", [Method.VANILLA, Method.DVERGE_ADVT])
+BOTH = pytest.mark.parametrize(
+    "method", [Method.VANILLA, pytest.param(Method.DVERGE_ADVT, marks=pytest.mark.slow)]
+)
 
 
 @BOTH
@@ -69,12 +71,12 @@ def test_killed(
     start: Start,
     manager: RunManager,
     checkpoint: Callable[[str], CheckpointInfo],
-    reference_of: Callable[[Method], Result],
+    reference_of: Callable[[Method], Outcome],
     tmp_path: Path,
 ) -> None:
     reference = reference_of(method)
     process = start("tests.runs.train_slowly", tmp_path, method)
-    until(lambda: in_mid_epoch(manager.root) or process.poll() is not None, "it trains")
+    until(lambda: inside_an_epoch(manager.root) or process.poll() is not None, "it trains")
     (view,) = manager.views()
     assert view.elsewhere and view.status.state is RunState.RUNNING
     os.kill(process.pid, signal.SIGKILL)
@@ -86,7 +88,7 @@ def test_killed(
     rows = untimed(manager.metrics(view.id))
     assert rows == reference.epochs[: len(rows)] and len(rows) in (1, 2)
     manager.resume(view.id)
-    assert manager.wait(view.id, LONG).state is RunState.FINISHED
+    ended(manager, view.id)
     assert same(weights_of(checkpoint("killed")), reference.weights)
     assert untimed(manager.metrics(view.id)) == reference.epochs
 
@@ -97,10 +99,10 @@ def test_a_process_that_ends_by_itself_saves_and_does_not_crash(
     start: Start,
     manager: RunManager,
     checkpoint: Callable[[str], CheckpointInfo],
-    reference_of: Callable[[Method], Result],
+    reference_of: Callable[[Method], Outcome],
     tmp_path: Path,
 ) -> None:
-    """As the app does on Ctrl-C: not even the epoch it was in is lost."""
+    """This is what Ctrl-C does to the app: not even the unfinished epoch is lost."""
     reference = reference_of(method)
     process = start("tests.runs.train_slowly", tmp_path, method, "leave")
     _, errors = process.communicate(timeout=LONG)
@@ -115,7 +117,7 @@ def test_a_process_that_ends_by_itself_saves_and_does_not_crash(
     at = (state["training"]["epoch"] * PER_EPOCH + state["training"]["batch"]) / ALL
     assert view.status.progress == pytest.approx(at)
     manager.resume(view.id)
-    assert manager.wait(view.id, LONG).state is RunState.FINISHED
+    ended(manager, view.id)
     assert same(weights_of(checkpoint("killed")), reference.weights)
 
 
@@ -131,6 +133,7 @@ OPTIONS = {
 COMMAND = ["train", "vanilla", *(str(part) for option in OPTIONS.items() for part in option)]
 
 
+@pytest.mark.slow
 @pytest.mark.full_data
 @pytest.mark.skipif(not full_data_available(), reason="needs all of CIFAR-10")
 def test_ctrl_c_in_the_terminal(

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,8 +20,12 @@ from tests.runs.small import (
     CONFIG,
     LONG,
     PER_EPOCH,
+    SHORT,
     Gate,
-    Result,
+    Outcome,
+    ended,
+    ended_at,
+    held_at,
     load_images,
     same,
     until,
@@ -34,11 +37,10 @@ ReadCheckpoint = Callable[[str], CheckpointInfo]
 
 
 def test_a_run_becomes_a_checkpoint(
-    manager: RunManager, checkpoint: ReadCheckpoint, reference: Result
+    manager: RunManager, checkpoint: ReadCheckpoint, reference: Outcome
 ) -> None:
     run = manager.submit(CONFIG, "first")
-    status = manager.wait(run, LONG)
-    assert status.state is RunState.FINISHED, status.message
+    status = ended(manager, run)
     assert (status.progress, status.epoch, status.checkpoint) == (1, 3, "first")
     assert status.elapsed > 0
     assert status.device.startswith("CPU")
@@ -55,41 +57,35 @@ def test_a_run_becomes_a_checkpoint(
     assert card.training_seconds is not None
     held_out = (load_images(split) for split in (Split.TEST, Split.VALIDATION))
     expected = [row for each in held_out for row in clean_accuracy(checkpoints.load(info), each)]
-    assert card.results == [row.to_dict() for row in expected]
-    assert not (manager.root / run / "state.pt").exists()
-    assert sorted(path.name for path in (manager.root / run).iterdir()) == [
-        "lock",
-        "metrics.jsonl",
-        "run.json",
-        "status.json",
-    ]
+    assert card.results == expected
+    files = sorted(path.name for path in (manager.root / run).iterdir())
+    assert files == ["lock", "metrics.jsonl", "run.json", "status.json"]
 
 
-@pytest.mark.parametrize("end", ["pause", "stop"])
-@pytest.mark.parametrize("batch", [1, PER_EPOCH - 1, PER_EPOCH, PER_EPOCH + 2, ALL - 1])
-def test_paused_and_resumed_is_the_run_that_went_through(
-    end: str,
+ENDS = [(1, "pause"), (PER_EPOCH - 1, "stop"), (PER_EPOCH, "pause"), (PER_EPOCH, "stop")]
+
+
+@pytest.mark.parametrize(("batch", "end"), [*ENDS, (PER_EPOCH + 2, "stop"), (ALL - 1, "pause")])
+def test_paused_and_resumed_it_ends_as_if_uninterrupted(
     batch: int,
+    end: str,
     manager: RunManager,
     gate: Gate,
     checkpoint: ReadCheckpoint,
-    reference: Result,
+    reference: Outcome,
 ) -> None:
-    gate.close_at(batch)
-    run = manager.submit(CONFIG, "again")
-    gate.wait()
+    run = held_at(batch, manager, gate)
     getattr(manager, end)(run)
     asked = RunState.PAUSING if end == "pause" else RunState.STOPPING
     assert manager.get(run).status.state is asked
     gate.open()
-    status = manager.wait(run, LONG)
-    assert status.state is (RunState.PAUSED if end == "pause" else RunState.STOPPED)
+    status = ended(manager, run, RunState.PAUSED if end == "pause" else RunState.STOPPED)
     assert status.progress == pytest.approx(batch / ALL)
     assert (manager.root / run / "state.pt").exists()
 
     manager.resume(run)
-    assert manager.wait(run, LONG).state is RunState.FINISHED
-    assert same(weights_of(checkpoint("again")), reference.weights)
+    ended(manager, run)
+    assert same(weights_of(checkpoint("run")), reference.weights)
     assert untimed(manager.metrics(run)) == reference.epochs
 
 
@@ -97,10 +93,10 @@ def test_stopped_and_resumed_many_times(
     manager: RunManager,
     gate: Gate,
     checkpoint: ReadCheckpoint,
-    reference: Result,
+    reference: Outcome,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Also as soon as it is seen to have ended; and no row is written twice."""
+    """It can be resumed as soon as it is seen to have ended; and no row is written twice."""
     monkeypatch.setattr("dverge.training.trainer.SECONDS_BETWEEN_READINGS", -1.0)  # a row a batch
     run = manager.submit(CONFIG, "again")
     for batch in (2, 3, 5, 9, 10, 14):
@@ -109,24 +105,22 @@ def test_stopped_and_resumed_many_times(
             manager.resume(run)
         gate.wait()
         manager.pause(run)
-        manager.stop(run)  # the last word counts
+        manager.stop(run)  # the last request counts
         gate.open()
-        assert manager.wait(run, LONG).state is RunState.STOPPED
+        ended(manager, run, RunState.STOPPED)
     manager.resume(run)
-    assert manager.wait(run, LONG).state is RunState.FINISHED
+    ended(manager, run)
     assert same(weights_of(checkpoint("again")), reference.weights)
     assert untimed(manager.metrics(run)) == reference.epochs
     positions = [round(row["epoch"] * PER_EPOCH) for row in manager.metrics(run)]
     assert positions == list(range(1, ALL + 1))
 
 
-def test_an_end_is_not_shown_before_the_run_is_let_go(
+def test_an_end_is_not_shown_before_the_run_is_released(
     manager: RunManager, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else a resume or delete in that instant would find it still held."""
-    gate.close_at(2)
-    run = manager.submit(CONFIG, "held")
-    gate.wait()
+    """Otherwise a resume or delete in that instant would find it still held."""
+    run = held_at(2, manager, gate)
     seen: list[RunState] = []
     write = RunFolder.write_status
 
@@ -138,59 +132,49 @@ def test_an_end_is_not_shown_before_the_run_is_let_go(
     monkeypatch.setattr(RunFolder, "write_status", watched)
     manager.pause(run)
     gate.open()
-    assert manager.wait(run, LONG).state is RunState.PAUSED
+    ended(manager, run, RunState.PAUSED)
     assert seen[0] is RunState.PAUSING
 
 
 def test_time_worked_is_of_all_sessions(manager: RunManager, gate: Gate) -> None:
-    gate.close_at(2)
-    run = manager.submit(CONFIG, "timed")
-    gate.wait()
-    manager.pause(run)
-    gate.open()
-    before = manager.wait(run, LONG)
-    folder = RunFolder(manager.root / run)
+    run = ended_at(2, manager, gate)
+    before, folder = manager.get(run).status, RunFolder(manager.root / run)
     state = folder.load_state()
     assert state is not None and state["elapsed"] == pytest.approx(before.elapsed, abs=1)
     folder.save_state({**state, "elapsed": 1000.0})
     manager.resume(run)
-    assert 1000 < manager.wait(run, LONG).elapsed < 1000 + LONG
+    assert 1000 < ended(manager, run).elapsed < 1000 + LONG
 
 
-def test_progress_is_told_while_it_runs(manager: RunManager, gate: Gate) -> None:
-    gate.close_at(PER_EPOCH + 1)
-    run = manager.submit(CONFIG, "told")
-    gate.wait()
+def test_progress_is_reported_while_it_runs(manager: RunManager, gate: Gate) -> None:
+    run = held_at(PER_EPOCH + 1, manager, gate)
     status = manager.get(run).status
     assert status.state is RunState.RUNNING
     assert status.progress == pytest.approx(PER_EPOCH / ALL)
     assert status.epoch == pytest.approx(1)
-    assert status.seconds_left is not None and status.seconds_left > 0
     assert status.images_per_second is not None and status.images_per_second > 0
+    assert status.seconds_left is not None and status.seconds_left > 0
     assert abs(time.time() - status.updated) < LONG
     assert RunFolder(manager.root / run).status() == status
     gate.open()
-    assert manager.wait(run, LONG).state is RunState.FINISHED
+    ended(manager, run)
 
 
 def test_a_device_works_on_one_run_at_a_time_in_order(manager: RunManager, gate: Gate) -> None:
     gate.close_at(2)
-    runs = [manager.submit(replace(CONFIG, seed=i, epochs=1), f"run-{i}") for i in range(3)]
+    runs = [manager.submit(replace(SHORT, seed=i), f"run-{i}") for i in range(3)]
     gate.wait()
     states = [manager.get(run).status.state for run in runs]
     assert states == [RunState.RUNNING, RunState.QUEUED, RunState.QUEUED]
     assert [view.id for view in manager.views()] == runs[::-1]  # newest first
     gate.open()
-    ends = [manager.wait(run, LONG) for run in runs]
-    assert [end.state for end in ends] == [RunState.FINISHED] * 3
-    assert ends[0].updated < ends[1].updated < ends[2].updated
+    ends = [ended(manager, run).updated for run in runs]
+    assert ends == sorted(set(ends))
 
 
 def test_queued_runs_can_be_taken_out(manager: RunManager, gate: Gate) -> None:
     gate.close_at(2)
-    first, paused, stopped, last = (
-        manager.submit(replace(CONFIG, epochs=1), f"run-{i}") for i in range(4)
-    )
+    first, paused, stopped, last = (manager.submit(SHORT, f"run-{i}") for i in range(4))
     gate.wait()
     with pytest.raises(RunError, match="run 'run-1' is queued; stop it first"):
         manager.delete(paused)
@@ -202,49 +186,36 @@ def test_queued_runs_can_be_taken_out(manager: RunManager, gate: Gate) -> None:
     assert {view.id for view in manager.views()} == {first, paused, last}
     gate.open()
     for run in (first, last):
-        assert manager.wait(run, LONG).state is RunState.FINISHED
+        ended(manager, run)
     assert manager.get(paused).status.state is RunState.PAUSED
     manager.resume(paused)
-    assert manager.wait(paused, LONG).state is RunState.FINISHED
+    ended(manager, paused)
 
 
-def test_asked_before_the_first_batch(make_manager: Callable[..., RunManager], gate: Gate) -> None:
+def test_paused_before_the_first_batch(make_manager: Callable[..., RunManager], gate: Gate) -> None:
     """While the images are being loaded: not one batch is trained."""
-    gate.close_at(0)
-
-    def slow(split: Split) -> Any:
-        gate.arrive(0)
-        return load_images(split)
-
-    manager = make_manager(load_images=slow)
-    run = manager.submit(CONFIG, "early")
-    gate.wait()
-    manager.pause(run)
-    gate.open()
-    status = manager.wait(run, LONG)
-    assert (status.state, status.progress) == (RunState.PAUSED, 0)
+    manager = make_manager(load_images=gate.loader())
+    run = ended_at(0, manager, gate)
+    assert manager.get(run).status.progress == 0
     manager.resume(run)
-    assert manager.wait(run, LONG).state is RunState.FINISHED
+    ended(manager, run)
 
 
-def test_asked_after_the_last_batch(manager: RunManager, gate: Gate) -> None:
+def test_paused_after_the_last_batch(manager: RunManager, gate: Gate) -> None:
     """Nothing is left to pause: it finishes."""
-    gate.close_at(ALL)
-    run = manager.submit(CONFIG, "late")
-    gate.wait()
+    run = held_at(ALL, manager, gate)
     manager.pause(run)
     gate.open()
-    assert manager.wait(run, LONG).state is RunState.FINISHED
+    ended(manager, run)
 
 
-def test_what_cannot_be_asked(manager: RunManager, gate: Gate) -> None:
-    gate.close_at(2)
-    run = manager.submit(CONFIG, "busy")
-    gate.wait()
+def test_what_a_running_and_a_finished_run_refuse(manager: RunManager, gate: Gate) -> None:
+    run = held_at(2, manager, gate, name="busy")
     with pytest.raises(RunError, match="run 'busy' is running; it cannot be resumed"):
         manager.resume(run)
-    with pytest.raises(RunError, match="run 'busy' is running; stop it first"):
-        manager.delete(run)
+    for remove in (manager.delete, manager.set_aside):
+        with pytest.raises(RunError, match="run 'busy' is running; stop it first"):
+            remove(run)
     gate.open()
     manager.wait(run, LONG)
     for ask, message in (
@@ -257,10 +228,10 @@ def test_what_cannot_be_asked(manager: RunManager, gate: Gate) -> None:
 
 
 @pytest.mark.parametrize("run", ["20260101-000000-0000", "", ".", "..", "../runs", "/", ".lock"])
-def test_runs_there_are_not(run: str, manager: RunManager) -> None:
-    manager.submit(CONFIG, "other")
+def test_runs_that_do_not_exist(run: str, manager: RunManager) -> None:
+    manager.submit(SHORT, "other")
     asks = (manager.get, manager.metrics, manager.pause, manager.stop, manager.resume)
-    for ask in (*asks, manager.delete):
+    for ask in (*asks, manager.delete, manager.set_aside):
         with pytest.raises(RunError, match="there is no run"):
             ask(run)
     with pytest.raises(RunError, match="there is no run"):
@@ -268,30 +239,27 @@ def test_runs_there_are_not(run: str, manager: RunManager) -> None:
     assert len(manager.views()) == 1
 
 
+BAD_NAMES = ["", "Capital", "a/b", "../up", ".hidden", "a b", "x" * 65]
+
+
 def test_a_running_run_can_be_renamed(
     manager: RunManager, gate: Gate, checkpoint: ReadCheckpoint
 ) -> None:
-    gate.close_at(2)
-    run = manager.submit(CONFIG, "before")
-    gate.wait()
+    run = held_at(2, manager, gate, name="before")
     manager.rename(run, "after")
     assert manager.get(run).spec.name == "after"
-    for bad in ("", "Capital", "a/b", "../up", ".hidden", "x" * 65):
+    for bad in BAD_NAMES:
         with pytest.raises(ConfigError, match="name is "):
             manager.rename(run, bad)
     gate.open()
-    assert manager.wait(run, LONG).checkpoint == "after"
+    assert ended(manager, run).checkpoint == "after"
     assert checkpoint("after").card.config == CONFIG.to_dict()
 
 
-@pytest.mark.parametrize("name", ["", "Capital", "a/b", "../up", ".hidden", "a b", "x" * 65])
-def test_a_bad_name_leaves_nothing_behind(name: str, manager: RunManager) -> None:
-    with pytest.raises(ConfigError, match="name is "):
-        manager.submit(CONFIG, name)
-    assert not manager.root.exists()
-
-
-def test_a_device_that_is_not_here_leaves_nothing_behind(manager: RunManager) -> None:
+def test_a_bad_name_or_device_leaves_nothing_behind(manager: RunManager) -> None:
+    for name in BAD_NAMES:
+        with pytest.raises(ConfigError, match="name is "):
+            manager.submit(CONFIG, name)
     with pytest.raises(ConfigError, match="cuda:9"):
         manager.submit(replace(CONFIG, device="cuda:9"), "gpu")
     assert not manager.root.exists()
@@ -301,18 +269,17 @@ def test_a_device_that_is_not_here_leaves_nothing_behind(manager: RunManager) ->
 def test_a_taken_checkpoint_name_is_numbered(
     name: str, manager: RunManager, checkpoint: ReadCheckpoint
 ) -> None:
-    config = replace(CONFIG, epochs=1)
-    runs = [manager.submit(config, name) for _ in range(3)]
-    found = [manager.wait(run, LONG).checkpoint for run in runs]
-    assert found == [name, f"{name[:61]}-2", f"{name[:61]}-3"]
-    assert len({checkpoint(str(each)).digest for each in found}) == 1
+    runs = [manager.submit(SHORT, name) for _ in range(3)]
+    made = [str(ended(manager, run).checkpoint) for run in runs]
+    assert made == [name, f"{name[:61]}-2", f"{name[:61]}-3"]
+    assert len({checkpoint(each).digest for each in made}) == 1
 
 
 def test_a_deleted_run_leaves_its_checkpoint(
     manager: RunManager, checkpoint: ReadCheckpoint
 ) -> None:
-    run = manager.submit(CONFIG, "kept")
-    manager.wait(run, LONG)
+    run = manager.submit(SHORT, "kept")
+    ended(manager, run)
     manager.delete(run)
     assert manager.views() == []
     assert list(manager.root.iterdir()) == []
@@ -320,17 +287,15 @@ def test_a_deleted_run_leaves_its_checkpoint(
 
 
 def test_deleted_as_soon_as_it_has_ended(manager: RunManager, gate: Gate) -> None:
-    """The worker that just let go of it is not disturbed, and goes on to the next."""
+    """The worker that just released it is not disturbed, and works on the next."""
     for i in range(5):
-        gate.close_at(1)
-        run = manager.submit(replace(CONFIG, epochs=1), f"run-{i}")
-        gate.wait()
+        run = held_at(1, manager, gate, SHORT, f"run-{i}")
         manager.stop(run)
         gate.open()
         until(lambda run=run: not manager.get(run).status.state.active, "it has stopped")  # type: ignore[misc]
         manager.delete(run)
-    last = manager.submit(replace(CONFIG, epochs=1), "last")
-    assert manager.wait(last, LONG).state is RunState.FINISHED
+    last = manager.submit(SHORT, "last")
+    ended(manager, last)
     assert [view.id for view in manager.views()] == [last]
 
 

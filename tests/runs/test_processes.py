@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from dverge.checkpoints import CheckpointInfo
+from dverge.data import ImageSet, Split
 from dverge.errors import RunError
 from dverge.runs import RunFolder, RunManager, RunState, Status
 from tests.runs.small import (
@@ -17,9 +18,12 @@ from tests.runs.small import (
     CONFIG,
     LONG,
     PER_EPOCH,
+    SHORT,
     Gate,
-    Result,
-    load_images,
+    Outcome,
+    ended,
+    ended_at,
+    held_at,
     same,
     untimed,
     weights_of,
@@ -33,10 +37,8 @@ def test_a_run_of_another_process_can_only_be_watched(
     make_manager: MakeManager, gate: Gate
 ) -> None:
     owner, other = make_manager(), make_manager()
-    gate.close_at(PER_EPOCH + 1)
-    run = owner.submit(CONFIG, "mine")
+    run = held_at(PER_EPOCH + 1, owner, gate)
     queued = owner.submit(CONFIG, "next")
-    gate.wait()
     seen = other.get(run)
     assert seen.elsewhere and seen.status.state is RunState.RUNNING
     assert seen.status.progress == pytest.approx(PER_EPOCH / ALL)
@@ -51,38 +53,28 @@ def test_a_run_of_another_process_can_only_be_watched(
     with pytest.raises(RunError, match="is running; stop it first"):
         other.delete(run)
     gate.open()
-    assert owner.wait(run, LONG).state is RunState.FINISHED
+    ended(owner, run)
     assert not other.get(run).elsewhere
 
 
-def test_a_run_goes_on_in_another_process(
-    make_manager: MakeManager, gate: Gate, checkpoint: ReadCheckpoint, reference: Result
+def test_a_run_is_resumed_in_another_process(
+    make_manager: MakeManager, gate: Gate, checkpoint: ReadCheckpoint, reference: Outcome
 ) -> None:
     first, second = make_manager(), make_manager()
-    gate.close_at(PER_EPOCH + 2)
-    run = first.submit(CONFIG, "moved")
-    gate.wait()
-    first.stop(run)
-    gate.open()
-    first.wait(run, LONG)
+    run = ended_at(PER_EPOCH + 2, first, gate, end="stop")
     gate.close_at(PER_EPOCH + 4)
     second.resume(run)
     gate.wait()
     assert first.get(run).elsewhere
     gate.open()
-    assert first.wait(run, LONG).state is RunState.FINISHED
-    assert same(weights_of(checkpoint("moved")), reference.weights)
+    ended(first, run)
+    assert same(weights_of(checkpoint("run")), reference.weights)
     assert untimed(first.metrics(run)) == reference.epochs
 
 
-def test_of_those_who_resume_at_once_one_wins(make_manager: MakeManager, gate: Gate) -> None:
+def test_of_several_that_resume_at_once_one_succeeds(make_manager: MakeManager, gate: Gate) -> None:
     managers = [make_manager() for _ in range(4)]
-    gate.close_at(2)
-    run = managers[0].submit(CONFIG, "wanted")
-    gate.wait()
-    managers[0].stop(run)
-    gate.open()
-    managers[0].wait(run, LONG)
+    run = ended_at(2, managers[0], gate, end="stop")
     gate.close_at(4)
     errors: list[str] = []
     start = threading.Barrier(len(managers) * 2)
@@ -103,12 +95,12 @@ def test_of_those_who_resume_at_once_one_wins(make_manager: MakeManager, gate: G
     gate.wait()
     assert sum(not manager.get(run).elsewhere for manager in managers) == 1
     gate.open()
-    assert managers[0].wait(run, LONG).state is RunState.FINISHED
+    ended(managers[0], run)
 
 
-def left_behind(manager: RunManager, state: RunState, age: float) -> RunFolder:
-    """A run whose process is gone."""
-    folder = RunFolder.create(manager.root, "left", "vanilla", CONFIG.to_dict())
+def abandoned(manager: RunManager, state: RunState, age: float) -> RunFolder:
+    """A run whose process has ended."""
+    folder = RunFolder.create(manager.root, "abandoned", "vanilla", CONFIG.to_dict())
     folder.write_status(Status(state, progress=0.25, updated=time.time() - age))
     return folder
 
@@ -116,63 +108,61 @@ def left_behind(manager: RunManager, state: RunState, age: float) -> RunFolder:
 @pytest.mark.parametrize(
     "state", [RunState.QUEUED, RunState.RUNNING, RunState.PAUSING, RunState.STOPPING]
 )
-def test_a_run_whose_process_is_gone_is_interrupted(state: RunState, manager: RunManager) -> None:
-    folder = left_behind(manager, state, age=10)
+def test_a_run_whose_process_has_ended_is_interrupted(state: RunState, manager: RunManager) -> None:
+    folder = abandoned(manager, state, age=10)
     view = manager.get(folder.id)
     assert (view.status.state, view.elsewhere) == (RunState.INTERRUPTED, False)
     assert view.status.progress == 0.25
     assert "The process that worked on it ended" in view.status.message
-    assert folder.status() == view.status  # written, so that it need not be found out again
+    assert folder.status() == view.status  # written, so that the lock need not be tried again
     manager.resume(folder.id)
-    assert manager.wait(folder.id, LONG).state is RunState.FINISHED
+    ended(manager, folder.id)
 
 
-def test_a_run_left_can_be_deleted(manager: RunManager) -> None:
-    folder = left_behind(manager, RunState.RUNNING, age=10)
+def test_an_abandoned_run_can_be_deleted(manager: RunManager) -> None:
+    folder = abandoned(manager, RunState.RUNNING, age=10)
     manager.delete(folder.id)
     assert manager.views() == []
 
 
-def test_a_run_just_made_is_not_taken_for_one_left(manager: RunManager) -> None:
-    """Its process takes the lock a moment after the folder is there."""
-    folder = left_behind(manager, RunState.QUEUED, age=0)
+def test_a_new_run_is_not_taken_for_an_abandoned_one(manager: RunManager) -> None:
+    """Its process takes the lock a moment after the folder exists."""
+    folder = abandoned(manager, RunState.QUEUED, age=0)
     view = manager.get(folder.id)
     assert (view.status.state, view.elsewhere) == (RunState.QUEUED, True)
 
 
-def test_looking_is_not_in_the_way_of_resuming(make_manager: MakeManager, gate: Gate) -> None:
-    """Many look at a run that was left, so trying its lock, while it is resumed again and again."""
+def test_others_that_watch_do_not_prevent_a_resume(make_manager: MakeManager, gate: Gate) -> None:
+    """They try the lock of an abandoned run while it is resumed again and again."""
     manager, other = make_manager(), make_manager()
     over = threading.Event()
 
-    def look() -> None:
+    def watch() -> None:
         while not over.is_set():
             other.views()
 
-    lookers = [threading.Thread(target=look) for _ in range(3)]
-    for looker in lookers:
-        looker.start()
+    watchers = [threading.Thread(target=watch) for _ in range(3)]
+    for watcher in watchers:
+        watcher.start()
     try:
         for _ in range(8):
-            folder = left_behind(manager, RunState.RUNNING, age=10)
+            folder = abandoned(manager, RunState.RUNNING, age=10)
             manager.resume(folder.id)
             manager.pause(folder.id)
-            assert manager.wait(folder.id, LONG).state is RunState.PAUSED
+            ended(manager, folder.id, RunState.PAUSED)
     finally:
         over.set()
-        for looker in lookers:
-            looker.join(LONG)
+        for watcher in watchers:
+            watcher.join(LONG)
 
 
-def test_closing_saves_what_runs_and_what_waits(
-    make_manager: MakeManager, gate: Gate, checkpoint: ReadCheckpoint, reference: Result
+def test_closing_saves_running_and_queued_runs(
+    make_manager: MakeManager, gate: Gate, checkpoint: ReadCheckpoint, reference: Outcome
 ) -> None:
-    """As when the app is ended with Ctrl-C."""
+    """This is what Ctrl-C does to the app."""
     manager = make_manager()
-    gate.close_at(PER_EPOCH + 2)
-    run = manager.submit(CONFIG, "closed")
-    queued = manager.submit(replace(CONFIG, epochs=1), "waiting")
-    gate.wait()
+    run = held_at(PER_EPOCH + 2, manager, gate)
+    queued = manager.submit(SHORT, "waiting")
     threading.Timer(0.1, gate.open).start()
     manager.close(LONG)
     next_day = make_manager()
@@ -181,19 +171,17 @@ def test_closing_saves_what_runs_and_what_waits(
         assert status.state is RunState.INTERRUPTED
         assert "The app was closed" in status.message
         next_day.resume(each)
-    assert next_day.wait(run, LONG).state is RunState.FINISHED
-    assert same(weights_of(checkpoint("closed")), reference.weights)
+    ended(next_day, run)
+    assert same(weights_of(checkpoint("run")), reference.weights)
     assert untimed(next_day.metrics(run)) == reference.epochs
-    assert next_day.wait(queued, LONG).state is RunState.FINISHED
+    ended(next_day, queued)
 
 
-def test_views_are_cheap_and_never_raise(
-    make_manager: MakeManager, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Fifty runs, some of them coming and going, looked at by many tabs."""
+def test_views_are_cheap_and_never_raise(make_manager: MakeManager) -> None:
+    """Fifty runs, some of them new or deleted, watched in many tabs."""
     manager, other = make_manager(), make_manager()
     for i in range(50):
-        left_behind(manager, RunState.PAUSED if i % 2 else RunState.RUNNING, age=10)
+        abandoned(manager, RunState.PAUSED if i % 2 else RunState.RUNNING, age=10)
     manager.views()
     began = time.perf_counter()
     for _ in range(10):
@@ -202,7 +190,7 @@ def test_views_are_cheap_and_never_raise(
     failures: list[BaseException] = []
     over = threading.Event()
 
-    def look(manager: RunManager) -> None:
+    def watch(manager: RunManager) -> None:
         try:
             while not over.is_set():
                 for view in manager.views():
@@ -213,40 +201,37 @@ def test_views_are_cheap_and_never_raise(
             failures.append(error)
             raise
 
-    lookers = [threading.Thread(target=look, args=(each,)) for each in (manager, other) * 3]
-    for looker in lookers:
-        looker.start()
+    watchers = [threading.Thread(target=watch, args=(each,)) for each in (manager, other) * 3]
+    for watcher in watchers:
+        watcher.start()
     try:
-        short = replace(CONFIG, epochs=1, members=1)
+        short = replace(SHORT, members=1)
         for round_ in range(4):
             run = manager.submit(short, f"run-{round_}")
             for view in other.views()[-5:]:
                 other.delete(view.id)
-            assert manager.wait(run, LONG).state is RunState.FINISHED
+            ended(manager, run)
             manager.delete(run)
     finally:
         over.set()
-        for looker in lookers:
-            looker.join(LONG)
+        for watcher in watchers:
+            watcher.join(LONG)
     assert not failures
     assert len(manager.views()) == 50 - 20
     assert manager.broken() == []
 
 
 def test_the_images_are_loaded_by_the_worker(make_manager: MakeManager, gate: Gate) -> None:
-    """Submitting does not keep a page waiting."""
-    gate.close_at(0)
+    """A page does not wait for them when it submits a run."""
     names: list[str] = []
 
-    def slow(split: object) -> object:
+    def load(split: Split) -> ImageSet:
         names.append(threading.current_thread().name)
-        gate.arrive(0)
-        return load_images(split)  # type: ignore[arg-type]
+        return gate.loader()(split)
 
-    manager = make_manager(load_images=slow)
-    run = manager.submit(replace(CONFIG, epochs=1), "slow")
-    gate.wait()
+    manager = make_manager(load_images=load)
+    run = held_at(0, manager, gate, SHORT)
     assert manager.get(run).status.state is RunState.RUNNING
     gate.open()
-    manager.wait(run, LONG)
+    ended(manager, run)
     assert set(names) == {"runs-cpu"}

@@ -1,4 +1,4 @@
-"""Runs that go on from a checkpoint: it is needed when they begin, and not any more after that."""
+"""Runs that start from a checkpoint: it is needed when they begin, and not after that."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import pytest
 
 from dverge import checkpoints
 from dverge.checkpoints import CheckpointInfo
-from dverge.data import Split
 from dverge.errors import CheckpointError, ConfigError
 from dverge.models import Ensemble, seeded_conv
 from dverge.runs import RunFolder, RunManager, RunState
 from tests.runs.small import (
     ALL,
     DVERGE,
-    LONG,
     PER_EPOCH,
     Gate,
-    Result,
-    finished,
-    load_images,
+    Outcome,
+    ended,
+    ended_at,
+    held_at,
     same,
+    uninterrupted,
     untimed,
     weights_of,
 )
@@ -46,39 +46,28 @@ def start(tmp_path: Path) -> CheckpointInfo:
 
 
 @pytest.fixture(scope="module")
-def due(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Result:
-    """What the run from that checkpoint comes to, uninterrupted."""
-    root = tmp_path_factory.mktemp("due")
+def expected(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """The outcome of the run from that checkpoint, uninterrupted."""
+    root = tmp_path_factory.mktemp("expected")
     save_start(root)
-    return finished(FROM, root)
+    return uninterrupted(FROM, root)
 
 
 def test_the_start_makes_a_difference_and_is_in_the_card(
-    start: CheckpointInfo, manager: RunManager, checkpoint: ReadCheckpoint, due: Result
+    start: CheckpointInfo, manager: RunManager, checkpoint: ReadCheckpoint, expected: Outcome
 ) -> None:
     run = manager.submit(FROM, "from")
     fresh = manager.submit(DVERGE, "fresh")
-    assert manager.wait(run, LONG).state is RunState.FINISHED
-    assert manager.wait(fresh, LONG).state is RunState.FINISHED
-    assert same(weights_of(checkpoint("from")), due.weights)
-    assert not same(weights_of(checkpoint("fresh")), due.weights)
+    ended(manager, run)
+    ended(manager, fresh)
+    assert same(weights_of(checkpoint("from")), expected.weights)
+    assert not same(weights_of(checkpoint("fresh")), expected.weights)
     config = checkpoint("from").card.config
     assert (config["start"], config["start_digest"]) == ("start", start.digest)
     assert checkpoint("start").digest == start.digest  # the start itself was not trained
 
 
-def stopped_at(batch: int, manager: RunManager, gate: Gate) -> str:
-    gate.close_at(batch)
-    run = manager.submit(FROM, "again")
-    gate.wait()
-    manager.pause(run)
-    gate.open()
-    assert manager.wait(run, LONG).state is RunState.PAUSED
-    return run
-
-
-@pytest.mark.parametrize("gone", [False, True])
-@pytest.mark.parametrize("batch", [1, PER_EPOCH, ALL - 1])
+@pytest.mark.parametrize(("batch", "gone"), [(1, True), (PER_EPOCH, False), (ALL - 1, True)])
 def test_resumed_also_when_the_start_is_gone(
     batch: int,
     gone: bool,
@@ -86,17 +75,16 @@ def test_resumed_also_when_the_start_is_gone(
     manager: RunManager,
     gate: Gate,
     checkpoint: ReadCheckpoint,
-    due: Result,
+    expected: Outcome,
 ) -> None:
-    """The state has all that is needed."""
-    run = stopped_at(batch, manager, gate)
+    """The state has everything that is needed."""
+    run = ended_at(batch, manager, gate, FROM)
     if gone:
         shutil.rmtree(start.folder)
     manager.resume(run)
-    status = manager.wait(run, LONG)
-    assert status.state is RunState.FINISHED, status.message
-    assert same(weights_of(checkpoint("again")), due.weights)
-    assert untimed(manager.metrics(run)) == due.epochs
+    ended(manager, run)
+    assert same(weights_of(checkpoint("run")), expected.weights)
+    assert untimed(manager.metrics(run)) == expected.epochs
 
 
 @pytest.mark.parametrize(
@@ -106,7 +94,7 @@ def test_resumed_also_when_the_start_is_gone(
         (True, "checkpoint 'start' has other weights than when this training was set up."),
     ],
 )
-def test_a_start_that_goes_while_the_run_is_queued(
+def test_a_start_that_vanishes_before_the_run_begins(
     replaced: bool,
     message: str,
     start: CheckpointInfo,
@@ -114,32 +102,23 @@ def test_a_start_that_goes_while_the_run_is_queued(
     gate: Gate,
     tmp_path: Path,
     checkpoint: ReadCheckpoint,
-    due: Result,
+    expected: Outcome,
 ) -> None:
-    """The run fails and says why; once the checkpoint is back it can be resumed."""
-    gate.close_at(0)
-
-    def slow(split: Split) -> Any:
-        gate.arrive(0)
-        return load_images(split)
-
-    manager = make_manager(load_images=slow)
-    run = manager.submit(FROM, "waiting")
-    gate.wait()
+    """The run fails and says why; when the checkpoint is restored it can be resumed."""
+    manager = make_manager(load_images=gate.loader())
+    run = held_at(0, manager, gate, FROM)
     shutil.rmtree(start.folder)
     if replaced:
         save_start(tmp_path, seed=7)
     gate.open()
-    status = manager.wait(run, LONG)
-    assert status.state is RunState.FAILED
-    assert message in status.message
+    assert message in ended(manager, run, RunState.FAILED).message
     assert manager.metrics(run) == []
 
     shutil.rmtree(start.folder, ignore_errors=True)
     save_start(tmp_path)
     manager.resume(run)
-    assert manager.wait(run, LONG).state is RunState.FINISHED
-    assert same(weights_of(checkpoint("waiting")), due.weights)
+    ended(manager, run)
+    assert same(weights_of(checkpoint("run")), expected.weights)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +129,7 @@ def test_a_start_that_goes_while_the_run_is_queued(
         ({"start_digest": "ab" * 32}, CheckpointError, "has other weights"),
     ],
 )
-def test_a_start_that_will_not_do_leaves_nothing_behind(
+def test_a_start_that_cannot_be_used_leaves_nothing_behind(
     changes: dict[str, Any],
     kind: type[Exception],
     message: str,
@@ -162,10 +141,10 @@ def test_a_start_that_will_not_do_leaves_nothing_behind(
     assert not manager.root.exists()
 
 
-def test_what_is_submitted_is_kept_with_the_digest(
+def test_the_digest_of_the_start_is_kept_with_the_settings(
     start: CheckpointInfo, manager: RunManager
 ) -> None:
-    """So that the run is of these weights, whatever the folder holds when its turn comes."""
+    """The run starts from these weights, or not at all if the folder holds others by then."""
     run = manager.submit(FROM, "kept")
     assert RunFolder(manager.root / run).spec().config["start_digest"] == start.digest
-    assert manager.wait(run, LONG).state is RunState.FINISHED
+    ended(manager, run)

@@ -36,7 +36,7 @@ def test_progress_and_result() -> None:
     assert (end.running, end.fraction, end.result, end.error) == (False, 1.0, "found", None)
 
 
-def test_cancel_ends_it_at_the_next_word_on_progress() -> None:
+def test_cancel_ends_it_when_it_next_reports_progress() -> None:
     steps: list[int] = []
     started = threading.Event()
 
@@ -59,15 +59,15 @@ def test_cancel_ends_it_at_the_next_word_on_progress() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "words"),
+    ("error", "message"),
     [
         (ConfigError("eps is -1; it must be more."), "eps is -1; it must be more."),
         (ZeroDivisionError("oh"), "Something unforeseen went wrong (ZeroDivisionError)."),
     ],
 )
-def test_a_failure_is_told(error: Exception, words: str) -> None:
+def test_a_failure_is_reported(error: Exception, message: str) -> None:
     def work(report: Callable[[float], None]) -> None:
         raise error
 
     end = Task(work).wait(10)
-    assert (end.running, end.error, end.result) == (False, words, None)
+    assert (end.running, end.error, end.result) == (False, message, None)

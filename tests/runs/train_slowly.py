@@ -1,6 +1,6 @@
-"""A process for a test to end: python -m tests.runs.train_slowly FOLDER METHOD, works on one run.
+"""A process for a test to end: python -m tests.runs.train_slowly FOLDER METHOD works on one run.
 
-With "leave" besides it ends by itself, by an error, as soon as an epoch is saved.
+With a further argument "leave" it ends by itself, by an error, as soon as an epoch is saved.
 """
 
 from __future__ import annotations

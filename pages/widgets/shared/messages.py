@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 import streamlit as st
 
-from dverge.checkpoints import BrokenCheckpoint
+from dverge import stored
 from dverge.errors import DvergeError
+from dverge.stored import Broken
 
 log = logging.getLogger("dverge.pages")
+Change = Callable[[Path], object]
 
 
 @contextlib.contextmanager
@@ -40,10 +43,28 @@ def show_error(error: DvergeError) -> None:
     st.error(text[:1].upper() + text[1:], icon=":material/error:")
 
 
-def show_left_out(broken: Sequence[BrokenCheckpoint]) -> None:
-    """Say which folders are no usable checkpoints, and why."""
+def show_left_out(
+    broken: Sequence[Broken], set_aside: Change = stored.set_aside, delete: Change = stored.delete
+) -> None:
+    """The files and folders that cannot be used, each with the reason, to set aside or delete.
+
+    Args:
+        broken: the files and folders.
+        set_aside, delete: what the buttons call with the path.
+    """
     for item in broken:
         st.warning(f"{item.name} is left out. {item.reason}", icon=":material/folder_off:")
+        with st.container(horizontal=True, key=f"left-out-{item.path}"), errors_as_messages():
+            _button("Set aside", set_aside, item, f"Renames it to .{item.name}.set-aside-1")
+            with st.popover("Delete", icon=":material/delete:"):
+                st.markdown(f"Delete **{item.name}** and everything in it? It cannot be restored.")
+                _button("Delete permanently", delete, item)
+
+
+def _button(title: str, change: Change, item: Broken, help: str | None = None) -> None:
+    if st.button(title, key=f"{title}-{item.path}", help=help):
+        change(item.path)
+        st.rerun()
 
 
 def stop_without_checkpoints() -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import streamlit as st
@@ -9,12 +10,13 @@ import torch
 
 from dverge import checkpoints
 from dverge.charts.style import ensemble_colour
-from dverge.checkpoints import BrokenCheckpoint, CheckpointInfo
+from dverge.checkpoints import CheckpointInfo
 from dverge.data import BackgroundObtain, ImageSet, Split, full_data_available, load
 from dverge.evaluation.predictions import predictions
-from dverge.evaluation.store import ResultFile, all_results, results_stamp
+from dverge.evaluation.store import ResultFile, read_all, results_stamp
 from dverge.models import Ensemble, compiled
 from dverge.runs import RunManager, RunView
+from dverge.stored import Broken
 
 
 @st.cache_resource
@@ -51,9 +53,10 @@ def data_in_use() -> str:
     return "bundled sample, 1,000 test images"
 
 
-def all_checkpoints() -> tuple[list[CheckpointInfo], list[BrokenCheckpoint]]:
-    """The checkpoints there are now, and the folders that are none."""
-    return checkpoints.list_all()
+def all_checkpoints() -> tuple[list[CheckpointInfo], list[Broken]]:
+    """The checkpoints there are now, and the folders and files that cannot be used."""
+    good, broken = checkpoints.list_all()
+    return good, [*broken, *(each for info in good for each in _read_all(info)[1])]
 
 
 def load_ensemble(info: CheckpointInfo) -> Ensemble:
@@ -73,12 +76,17 @@ def correct_everywhere(info: CheckpointInfo, images: ImageSet) -> list[bool]:
 
 def results_of(info: CheckpointInfo) -> list[ResultFile]:
     """What is kept of a checkpoint's evaluations, read again when a file has changed."""
-    return _results(str(info.folder), info.digest, results_stamp(info), info)
+    return _read_all(info)[0]
 
 
 def run_metrics(view: RunView) -> list[dict[str, Any]]:
     """A run's metrics rows, read again when its status has changed."""
-    return _metrics(view.id, view.status.updated)
+    return _metrics(view.id, view.status.updated)[0]
+
+
+def damaged_metrics(views: Iterable[RunView]) -> list[Broken]:
+    """The files of metrics that cannot be used."""
+    return [each for view in views for each in _metrics(view.id, view.status.updated)[1]]
 
 
 def colour_of(info: CheckpointInfo) -> str:
@@ -108,10 +116,14 @@ def _correct(
 @st.cache_resource(max_entries=64, show_spinner=False)
 def _results(
     folder: str, digest: str, stamp: tuple[tuple[str, int], ...], _info: CheckpointInfo
-) -> list[ResultFile]:
-    return all_results(_info)
+) -> tuple[list[ResultFile], list[Broken]]:
+    return read_all(_info)
+
+
+def _read_all(info: CheckpointInfo) -> tuple[list[ResultFile], list[Broken]]:
+    return _results(str(info.folder), info.digest, results_stamp(info), info)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def _metrics(run_id: str, updated: float) -> list[dict[str, Any]]:
-    return run_manager().metrics(run_id)
+def _metrics(run_id: str, updated: float) -> tuple[list[dict[str, Any]], list[Broken]]:
+    return run_manager().read_metrics(run_id)

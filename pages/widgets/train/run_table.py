@@ -21,8 +21,9 @@ from dverge.charts.style import ensemble_colour, method_title
 from dverge.checkpoints import CheckpointInfo, read_history
 from dverge.errors import DvergeError
 from dverge.runs import RunState, RunView
-from pages.widgets.shared.messages import show_error
-from pages.widgets.shared.resources import run_manager, run_metrics
+from dverge.stored import Broken
+from pages.widgets.shared.messages import show_error, show_left_out
+from pages.widgets.shared.resources import damaged_metrics, run_manager, run_metrics
 from pages.widgets.shared.run_cards import show_curves
 from pages.widgets.shared.words import duration
 from pages.widgets.train.training_settings import title_of, words_of
@@ -96,6 +97,22 @@ def show_trainings(trainings: list[Training], log: bool, span: int) -> None:
         st.caption("Select rows to lay their curves over each other, download, rename or delete.")
 
 
+def show_broken(views: list[RunView], left_out: list[Broken]) -> None:
+    """The runs and files that cannot be used.
+
+    Args:
+        views: the runs that train.
+        left_out: of the checkpoints.
+    """
+    manager = run_manager()
+    show_left_out(
+        manager.broken(),
+        lambda path: manager.set_aside(path.name),
+        lambda path: manager.delete(path.name),
+    )
+    show_left_out([*damaged_metrics(views), *left_out])
+
+
 def _of_run(view: RunView) -> Training:
     return Training(
         name=view.spec.name,
@@ -112,17 +129,12 @@ def _of_run(view: RunView) -> Training:
 
 def _of_checkpoint(info: CheckpointInfo) -> Training:
     card = info.card
-    try:
-        rows = read_history(info)
-    except DvergeError as error:
-        show_error(error)
-        rows = []
     return Training(
         info.name,
         card.method,
         "shipped",
         card.config,
-        rows,
+        read_history(info),
         card.training_seconds,
         checkpoint=info.name,
     )
