@@ -120,7 +120,7 @@ def _load(split: Split, path: Path, stamp: tuple[int, int], digests: Digests) ->
 def _load_part(
     path: Path, stamp: tuple[int, int], part: str, digests: Digests
 ) -> tuple[Tensor, Tensor]:
-    """Read a part of the file; cached for as long as the file's time and size (the stamp) hold."""
+    """Read a part of the file; cached until the file's time or size (the stamp) changes."""
     return read(path, part, digests)
 
 

@@ -1,4 +1,4 @@
-"""Sets of images: what they hold, parts of them, and balanced subsets against a slow deal."""
+"""Sets of images: their contents, parts of them, and balanced subsets against a slow deal."""
 
 from __future__ import annotations
 

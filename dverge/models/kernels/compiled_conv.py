@@ -60,7 +60,7 @@ class CompiledConv(nn.Module):
 
 
 class _Features(torch.autograd.Function):
-    """A layer's features of images; its backward pass computes the features anew."""
+    """A layer's features of images; its backward pass computes the features again."""
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, weights: Tensor, layer: int, pool: WorkerPool) -> Tensor:

@@ -20,9 +20,6 @@ from dverge.models.kernels.simd import LANES
 Array = np.ndarray[Any, Any]
 IMAGE = 3 * 32 * 32
 PARAMETERS = 62_006
-# Where each parameter begins in a member's flat vector.
-CONV1, CONV1_BIAS, CONV2, CONV2_BIAS = 0, 450, 456, 2_856
-FC1, FC1_BIAS, FC2, FC2_BIAS, FC3, FC3_BIAS = 2_872, 50_872, 50_992, 61_072, 61_156, 61_996
 PAD = 4  # columns of zeros on both sides of a convolution's output gradient
 UNKNOWN = -1  # the label of a lane that holds no image
 

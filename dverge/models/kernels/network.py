@@ -9,20 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from dverge.models.kernels.compiling import kernel, subroutine
-from dverge.models.kernels.layout import (
-    CONV1,
-    CONV1_BIAS,
-    CONV2,
-    CONV2_BIAS,
-    FC1,
-    FC1_BIAS,
-    FC2,
-    FC2_BIAS,
-    FC3,
-    FC3_BIAS,
-    PAD,
-    Array,
-)
+from dverge.models.kernels.layout import PAD, Array
 from dverge.models.kernels.simd import LANES as L
 from dverge.models.kernels.simd import (
     add,
@@ -36,6 +23,10 @@ from dverge.models.kernels.simd import (
     where_positive,
     zeros,
 )
+
+# Where each parameter begins in a member's flat vector.
+CONV1, CONV1_BIAS, CONV2, CONV2_BIAS = 0, 450, 456, 2_856
+FC1, FC1_BIAS, FC2, FC2_BIAS, FC3, FC3_BIAS = 2_872, 50_872, 50_992, 61_072, 61_156, 61_996
 
 
 def _offsets(*steps: tuple[int, int]) -> Array:
