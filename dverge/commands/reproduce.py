@@ -12,11 +12,13 @@ from dverge import checkpoints
 from dverge.charts.report_document import report_markdown, report_values
 from dverge.charts.reproduction import figure_chart
 from dverge.checkpoints import CheckpointInfo
+from dverge.commands import check_output_file
+from dverge.commands.train import start_run
 from dverge.errors import CheckpointError, ConfigError, require_integer
 from dverge.reproduction.claims import judge_all
 from dverge.reproduction.matching import Reproduction, reproduce
 from dverge.reproduction.verification import Verification, verify
-from dverge.runs import RETRAINED
+from dverge.runs import RETRAINED, retraining, retraining_name
 from dverge.stored import write_json
 
 DIFFERENT_EXIT = 1
@@ -64,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the document, and write and verify what is asked for.
+    """Print the document, and write and verify what is asked for; or train what is asked for.
 
     Returns:
         0, or 1 if results that were measured again differ from the kept ones.
@@ -74,12 +76,16 @@ def run(arguments: argparse.Namespace) -> int:
     """
     _check(arguments)
     infos, broken = checkpoints.list_all()
+    if arguments.retrain:
+        config = retraining(arguments.retrain, infos, arguments.seed)
+        names = {info.name for info in infos}
+        return start_run(config, retraining_name(arguments.retrain, config, names))
     reproduction = reproduce(infos)
     verdicts = judge_all(reproduction)
     text = report_markdown(reproduction, verdicts)
     print(text)
-    if arguments.markdown != PRINTED:
-        Path(arguments.markdown).write_text(text, encoding="utf-8")
+    if (file := _markdown_file(arguments)) is not None:
+        file.write_text(text, encoding="utf-8")
     for item in broken:
         print(f"{item.name} is left out. {item.reason}")
     for reason in reproduction.unreadable:
@@ -95,13 +101,14 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if came_back else DIFFERENT_EXIT
 
 
+def _markdown_file(arguments: argparse.Namespace) -> Path | None:
+    return None if arguments.markdown == PRINTED else Path(arguments.markdown)
+
+
 def _check(arguments: argparse.Namespace) -> None:
     """Refuse bad options before anything is computed."""
-    for name in ("json", "markdown"):
-        value = getattr(arguments, name)
-        file = Path(value) if value and value != PRINTED else None
-        if file and (file.is_dir() or not file.absolute().parent.is_dir()):
-            raise ConfigError(f"--{name} is {file}; it must be a file in a folder that is there.")
+    check_output_file("--json", arguments.json)
+    check_output_file("--markdown", _markdown_file(arguments))
     if arguments.images is not None:
         require_integer("images", arguments.images, 1, 10_000)
         if not arguments.verify:

@@ -105,7 +105,7 @@ def test_a_broken_checkpoint_and_a_broken_history_cost_only_themselves(
     assert main(["reproduce"]) == 0
     printed = capsys.readouterr().out
     assert "foreign is left out." in printed
-    assert "A history is left out: " in printed and "its history.jsonl cannot be read" in printed
+    assert "A history is left out: " in printed and "history.jsonl, line 1, cannot be used" in printed
     assert "28 of the report's 60 figures that were measured here" in printed
     assert f"Figure 2: curves from {two / VANILLA}" in printed
 
@@ -114,7 +114,7 @@ def test_a_broken_checkpoint_and_a_broken_history_cost_only_themselves(
     ("options", "message"),
     [
         (["--json", "."], "--json is .; it must be a file"),
-        (["--json", "gone/x.json"], "it must be a file in a folder that is there"),
+        (["--json", "gone/x.json"], "it must be a file in a folder that exists"),
         (["--markdown", "gone/x.md"], "--markdown is gone/x.md"),
         (["--verify", "--images", "0"], "images is 0; it must be a whole number from 1"),
         (["--images", "5"], "--images goes with --verify"),
@@ -209,8 +209,8 @@ def test_a_table_is_trained_again_with_its_cards_settings(
         assert what == "table-1"
         return config if seed is None else VanillaConfig(**(config.to_dict() | {"seed": seed}))
 
-    monkeypatch.setattr("dverge.__main__.execute", partial(execute, load_images=load_images))
-    monkeypatch.setattr("dverge.__main__.retraining", retraining)
+    monkeypatch.setattr("dverge.commands.train.execute", partial(execute, load_images=load_images))
+    monkeypatch.setattr("dverge.commands.reproduce.retraining", retraining)
     options = [] if seed is None else ["--seed", str(seed)]
     assert main(["reproduce", "--retrain", "table-1", *options]) == 0
     assert "is ready" in capsys.readouterr().out

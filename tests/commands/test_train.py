@@ -79,8 +79,8 @@ def odd(good: checkpoints.CheckpointInfo) -> None:
         (["advt", "--adv-eps", "1.5"], "adv_eps is 1.5; it must be a number from 0 to 1"),
         (["advt", "--attacked", "all"], "attacked is 'all'; it must be one of members, mixture"),
         (["dverge", "--from", "no"], "there is no checkpoint 'no'; those there are: good"),
-        (["dverge", "--from", "resnet"], "its architecture is 'resnet20', not 'conv'"),
-        (["dverge", "--from", "broken"], "checkpoint 'broken' cannot be used"),
+        (["dverge", "--from", "resnet"], "architecture is 'resnet20'; it must be 'conv'"),
+        (["dverge", "--from", "broken"], "broken/card.json cannot be used"),
         (["dverge", "--from", "."], "is no checkpoint: it has no card.json"),
         (
             ["dverge", "--from", "good", "--members", "4"],
@@ -208,7 +208,7 @@ def test_resume_of_a_run_in_use(run: RunFolder, refusal: Refusal) -> None:
 
 def test_resume_of_a_broken_run(run: RunFolder, refusal: Refusal) -> None:
     (run.path / "status.json").write_text("{")
-    assert "its status.json cannot be read" in refusal(["train", "resume", run.id])
+    assert "status.json cannot be used" in refusal(["train", "resume", run.id])
 
 
 def test_without_the_data_training_says_how_to_get_it(folder: Path, capsys: Output) -> None:
