@@ -15,7 +15,7 @@ from dverge.training.engine import BatchInputs, Engine
 
 Fields = dict[str, Any]
 
-PER_EPOCH, ALL = 5, 15  # batches
+PER_EPOCH = 5  # batches
 SMALL: Fields = {
     "members": 2,
     "epochs": 3,

@@ -161,7 +161,7 @@ def test_no_tensor_outlives_its_iteration(training: MakeTraining) -> None:
     steps = training(Method.DVERGE_ADVT, epochs=20).run()
     counts = []
     for _ in range(3):
-        for _ in itertools.islice(steps, 2 * PER_EPOCH):
+        for _ in itertools.islice(steps, PER_EPOCH):
             pass
         gc.collect()
         counts.append(sum(type(each) is Tensor for each in gc.get_objects()))
