@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,6 +64,10 @@ def rooms_of(source: str) -> set[str]:
     return {name.split(".")[1] for name in ours}
 
 
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__")
+
+
 def room_of(path: Path) -> str:
     return path.relative_to(REPOSITORY / "dverge").with_suffix("").parts[0]
 
@@ -114,6 +119,24 @@ def test_a_room_imports_only_from_the_rooms_below(path: Path) -> None:
     room = room_of(path)
     assert room in ROOMS, f"{room} is no room of the design"
     assert rooms_of(path.read_text(encoding="utf-8")) <= ROOMS[room] | {room}
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    """No circle among the imports at the top of modules."""
+    modules = {module_of(path): path for path in LIBRARY}
+    imports: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        top = ast.Module(
+            [
+                node
+                for node in ast.parse(path.read_text(encoding="utf-8")).body
+                if isinstance(node, ast.Import | ast.ImportFrom)
+            ],
+            [],
+        )
+        names = {name if name in modules else name.rpartition(".")[0] for name in imported(top)}
+        imports[module] = names & modules.keys() - {module}
+    graphlib.TopologicalSorter(imports).prepare()  # raises CycleError
 
 
 @pytest.mark.parametrize("path", LIBRARY, ids=ids)
