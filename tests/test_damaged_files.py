@@ -37,7 +37,23 @@ from tests.test_checkpoints import epoch_row
 SHIPPED = Path(__file__).parents[1] / "checkpoints"
 BESIDE = ("vanilla-3xconv-s0", "dverge-advt-3xconv-s0")  # are not damaged
 DAMAGED = "dverge-3xconv-s0"
-ODD = (None, True, 0, -1, 1.5, 10**400, 1e308, -1e308, math.nan, math.inf, "", "x", [], {}, [[[]]])
+ODD: tuple[Any, ...] = (
+    None,
+    True,
+    0,
+    -1,
+    1.5,
+    10**400,
+    1e308,
+    -1e308,
+    math.nan,
+    math.inf,
+    "",
+    "x",
+    [],
+    {},
+    [[[]]],
+)
 
 
 def places(value: Any) -> Iterator[tuple[Any, Any]]:

@@ -107,7 +107,13 @@ GOOD: dict[str, Any] = {
     **{"accuracy": 50.0, "ci_low": 30.0, "ci_high": 70.0, "parameters": {"eps": 0.03}},
     **{"seconds": 1.25, "warnings": ["odd"], "held": "AAAA"},
 }
-ABOUT = {"checkpoint": "good", "weights": "cd", "protocol": "curve", "seed": 3, "data": "ab"}
+ABOUT: dict[str, Any] = {
+    "checkpoint": "good",
+    "weights": "cd",
+    "protocol": "curve",
+    "seed": 3,
+    "data": "ab",
+}
 
 
 def test_what_files_keep_and_what_other_programs_get() -> None:
