@@ -23,7 +23,7 @@ from dverge.errors import CheckpointError, FileError, require
 from dverge.evaluation.measurements import Measurement
 from dverge.evaluation.protocols import EvaluationConfig, Protocol
 from dverge.results import Result
-from dverge.stored import FORMAT, Broken, Count, Scalar, Seed, read_json, write_json
+from dverge.stored import FORMAT, Broken, Count, Seed, read_json, write_json
 
 FOLDER = "evaluations"
 
@@ -110,10 +110,14 @@ class ResultFile:
 
 @dataclass(frozen=True)
 class _StoredMeasurement:
-    attack: str
-    parameters: dict[str, Scalar]
+    """What is read of a measurement; the file also has its attack and parameters, as the rows."""
+
     device: str
     rows: list[Result]
+
+    def __post_init__(self) -> None:
+        named = ["victim" in row.parameters for row in self.rows]
+        require(all(named) or not any(named), "victim", "missing", "in all rows or in none")
 
 
 @dataclass(frozen=True, kw_only=True)

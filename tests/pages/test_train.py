@@ -40,7 +40,7 @@ def test_a_foreign_history_does_not_take_the_page_down(folders: Path) -> None:
     (folders / "checkpoints" / "vanilla-3xconv-s0" / "history.jsonl").write_text('{"loss": 1}\n')
     app = open_train()
     assert not app.exception
-    assert "a row of its history.jsonl is no epoch's figures" in app.error[0].value
+    assert "history.jsonl, line 1, cannot be used (" in app.warning[0].value
     assert app.dataframe[0].value["Name"].tolist() == SHIPPED
 
 

@@ -86,7 +86,8 @@ def run_metrics(view: RunView) -> list[dict[str, Any]]:
 
 def damaged_metrics(views: Iterable[RunView]) -> list[Broken]:
     """The files of metrics that cannot be used."""
-    return [each for view in views for each in _metrics(view.id, view.status.updated)[1]]
+    files = (each for view in views for each in _metrics(view.id, view.status.updated)[1])
+    return [each for each in files if each.path.exists()]
 
 
 def colour_of(info: CheckpointInfo) -> str:
