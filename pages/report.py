@@ -44,7 +44,7 @@ from pages.widgets.shared.messages import (
 )
 from pages.widgets.shared.navigation import enter_through_app
 from pages.widgets.shared.resources import all_checkpoints, results_of
-from pages.widgets.shared.words import duration
+from pages.widgets.shared.run_cards import duration
 
 Again = tuple[Reproduction, list[FigureAgain], list[Statement]]
 

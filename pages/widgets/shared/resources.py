@@ -1,4 +1,4 @@
-"""What all viewers share: images, loaded ensembles, the runs and the download."""
+"""What all viewers share, and the rule by which results are cached."""
 
 from __future__ import annotations
 
@@ -10,11 +10,25 @@ import torch
 from dverge import checkpoints
 from dverge.charts.style import ensemble_colour
 from dverge.checkpoints import BrokenCheckpoint, CheckpointInfo
-from dverge.data import BackgroundObtain, ImageSet, Split, full_data_available, load
+from dverge.data import BackgroundObtain, ImageSet
+from dverge.evaluation.diversity import Pairs
 from dverge.evaluation.predictions import predictions
 from dverge.evaluation.store import ResultFile, all_results, results_stamp
 from dverge.models import Ensemble, compiled
 from dverge.runs import RunManager, RunView
+from pages.widgets.shared.images import ChosenImage
+
+BY_CONTENT: dict[str | type[Any], Any] = {
+    CheckpointInfo: lambda info: info.digest,
+    ImageSet: lambda images: images.digest,
+    ChosenImage: lambda image: image.digest,
+    Pairs: lambda pairs: (pairs.sources, pairs.targets),
+    RunView: lambda view: (view.id, view.status.updated),
+}
+"""`hash_funcs` of every cache: weights and images count by digest, whatever their name and folder.
+
+All other arguments (configs, numbers, texts) count by value, which is Streamlit's default.
+"""
 
 
 @st.cache_resource
@@ -23,62 +37,25 @@ def run_manager() -> RunManager:
     return RunManager()
 
 
-def trainings() -> list[RunView]:
-    """The runs that train, newest first."""
-    return [view for view in run_manager().views() if not view.spec.is_evaluation]
-
-
-def evaluations() -> list[RunView]:
-    """The runs that measure, newest first."""
-    return [view for view in run_manager().views() if view.spec.is_evaluation]
-
-
 @st.cache_resource
 def download() -> BackgroundObtain:
     """The one download of the full data set."""
     return BackgroundObtain()
 
 
-def gallery_images() -> ImageSet:
-    """The test images to choose from: all 10,000, or the bundled sample of 1,000."""
-    return load(Split.TEST if full_data_available() else Split.SAMPLE)
+def trainings() -> list[RunView]:
+    """The training runs, newest first."""
+    return [view for view in run_manager().views() if not view.spec.is_evaluation]
 
 
-def data_in_use() -> str:
-    """Which images the pages show, in words."""
-    if full_data_available():
-        return "CIFAR-10, 10,000 test images"
-    return "bundled sample, 1,000 test images"
+def evaluations() -> list[RunView]:
+    """The evaluation runs, newest first."""
+    return [view for view in run_manager().views() if view.spec.is_evaluation]
 
 
 def all_checkpoints() -> tuple[list[CheckpointInfo], list[BrokenCheckpoint]]:
-    """The checkpoints there are now, and the folders that are none."""
+    """The checkpoints on disk, and the folders that are not usable as one."""
     return checkpoints.list_all()
-
-
-def load_ensemble(info: CheckpointInfo) -> Ensemble:
-    """A checkpoint's ensemble; shared by all viewers, so never trained or changed."""
-    return _load(info.digest, info)
-
-
-def load_fast(info: CheckpointInfo) -> Ensemble:
-    """The same functions, fast for attacks; shared by all viewers, too."""
-    return _load_fast(info.digest, info)
-
-
-def correct_everywhere(info: CheckpointInfo, images: ImageSet) -> list[bool]:
-    """For each image whether every submodel of a checkpoint gets it right."""
-    return _correct(info.digest, images.digest, info, images)
-
-
-def results_of(info: CheckpointInfo) -> list[ResultFile]:
-    """What is kept of a checkpoint's evaluations, read again when a file has changed."""
-    return _results(str(info.folder), info.digest, results_stamp(info), info)
-
-
-def run_metrics(view: RunView) -> list[dict[str, Any]]:
-    """A run's metrics rows, read again when its status has changed."""
-    return _metrics(view.id, view.status.updated)
 
 
 def colour_of(info: CheckpointInfo) -> str:
@@ -86,32 +63,41 @@ def colour_of(info: CheckpointInfo) -> str:
     return ensemble_colour(info.name, info.card.method)
 
 
-@st.cache_resource(max_entries=32, show_spinner=False)
-def _load(digest: str, _info: CheckpointInfo) -> Ensemble:
-    return checkpoints.load(_info)
+@st.cache_resource(max_entries=32, show_spinner=False, hash_funcs=BY_CONTENT)
+def load_ensemble(info: CheckpointInfo) -> Ensemble:
+    """A checkpoint's ensemble; shared by all viewers, so never trained or changed."""
+    return checkpoints.load(info)
 
 
-@st.cache_resource(max_entries=32, show_spinner=False)
-def _load_fast(digest: str, _info: CheckpointInfo) -> Ensemble:
-    return compiled(load_ensemble(_info))
+@st.cache_resource(max_entries=32, show_spinner=False, hash_funcs=BY_CONTENT)
+def load_fast(info: CheckpointInfo) -> Ensemble:
+    """The same ensemble compiled for fast attacks; also shared by all viewers."""
+    return compiled(load_ensemble(info))
 
 
-@st.cache_data(max_entries=32, show_spinner="Asking every submodel about every image")
-def _correct(
-    digest: str, images_digest: str, _info: CheckpointInfo, _images: ImageSet
-) -> list[bool]:
+@st.cache_data(
+    max_entries=32,
+    show_spinner="Classifying every image with every submodel",
+    hash_funcs=BY_CONTENT,
+)
+def correct_everywhere(info: CheckpointInfo, images: ImageSet) -> list[bool]:
+    """For each image whether every submodel of a checkpoint classifies it correctly."""
     with torch.no_grad():
-        said = predictions(load_ensemble(_info), _images)[:-1]
-    return (said == _images.labels).all(0).tolist()
+        answers = predictions(load_ensemble(info), images)[:-1]
+    return (answers == images.labels).all(0).tolist()
 
 
-@st.cache_resource(max_entries=64, show_spinner=False)
-def _results(
-    folder: str, digest: str, stamp: tuple[tuple[str, int], ...], _info: CheckpointInfo
-) -> list[ResultFile]:
-    return all_results(_info)
+def results_of(info: CheckpointInfo) -> list[ResultFile]:
+    """A checkpoint's stored results, read again when one of their files has changed."""
+    return _results(info, str(info.folder), results_stamp(info))
 
 
-@st.cache_resource(max_entries=64, show_spinner=False)
-def _metrics(run_id: str, updated: float) -> list[dict[str, Any]]:
-    return run_manager().metrics(run_id)
+@st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=BY_CONTENT)
+def _results(info: CheckpointInfo, folder: str, stamp: object) -> list[ResultFile]:
+    return all_results(info)  # they name their checkpoint, so the folder counts here, too
+
+
+@st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=BY_CONTENT)
+def run_metrics(view: RunView) -> list[dict[str, Any]]:
+    """A run's metrics rows, read again when its status has changed."""
+    return run_manager().metrics(view.id)
