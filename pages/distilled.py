@@ -1,4 +1,4 @@
-"""Distilled features: what a submodel takes for a class that a person does not see (Eq. 1)."""
+"""Distilled features: what a submodel sees in an image and a person does not (Eq. 1)."""
 
 from __future__ import annotations
 
@@ -19,62 +19,48 @@ from pages.widgets.distilled.pair_form import (
 from pages.widgets.distilled.pair_view import settings
 from pages.widgets.distilled.view import show_pair
 from pages.widgets.shared.ensemble_choice import choose_ensembles
-from pages.widgets.shared.messages import (
-    errors_as_messages,
-    show_left_out,
-    stop_without_checkpoints,
-)
-from pages.widgets.shared.navigation import enter_through_app
-from pages.widgets.shared.resources import all_checkpoints, data_in_use, load_fast
+from pages.widgets.shared.images import data_in_use
+from pages.widgets.shared.messages import ask_for_an_ensemble, errors_as_messages, show_left_out
+from pages.widgets.shared.navigation import begin_page
+from pages.widgets.shared.resources import BY_CONTENT, load_fast
 
-MOST_BESIDE = 2
-COMPARED = ("vanilla", "dverge")  # the methods whose difference is the point
+MOST_SIDE_BY_SIDE = 2
+FIRST_METHODS = ("vanilla", "dverge")  # their difference is the point
 
 
-@st.cache_data(max_entries=24, show_spinner=False)  # a spinner would move the pictures
-def found(
-    digest: str,
-    source: str,
-    target: str,
-    config: AttackConfig,
-    _info: CheckpointInfo,
-    _pair: Pairs,
-) -> Distilled:
-    """One checkpoint's features of a pair, kept by what they depend on."""
-    return distilled(load_fast(_info), _pair, config)
+# Without a spinner, which would move the pictures.
+@st.cache_data(max_entries=24, show_spinner=False, hash_funcs=BY_CONTENT)
+def features_of(info: CheckpointInfo, pair: Pairs, config: AttackConfig) -> Distilled:
+    """One checkpoint's distilled features of a pair."""
+    return distilled(load_fast(info), pair, config)
 
 
 def show_all(chosen: list[CheckpointInfo], pair: Pairs, config: AttackConfig) -> None:
-    """The pair on all chosen checkpoints, and what the figures are of."""
-    digests = pair.sources.digest, pair.targets.digest
-    features = tuple((info, found(info.digest, *digests, config, info, pair)) for info in chosen)
+    """The pair on all chosen checkpoints, and how typical it is."""
+    features = tuple((info, features_of(info, pair, config)) for info in chosen)
     st.fragment(show_pair)(features)
-    chosen_pair = " This pair was chosen to explain; see below how typical it is."
+    note = " This pair was chosen to explain; see below how typical it is."
     st.caption(
         f"Source: {end_title(pair.sources)}. Target: {end_title(pair.targets)}. Distilled "
         f"{settings(features[0][1])}, without a random start. Images: {data_in_use()}. One pair "
-        f"is no rate.{chosen_pair if is_first(pair) else ''}"
+        f"says nothing about accuracy.{note if is_first(pair) else ''}"
     )
     st.fragment(show_overlap)(features)
 
 
-enter_through_app()
-st.title("Distilled features", anchor=False)
-available, broken = all_checkpoints()
+available, broken = begin_page("Distilled features")
 answer = st.container()
-if not available:
-    stop_without_checkpoints()
 
 with st.sidebar:
     source, target = choose_ends()
-    chosen = choose_ensembles(available, COMPARED, MOST_BESIDE, "side by side")
+    chosen = choose_ensembles(available, FIRST_METHODS, MOST_SIDE_BY_SIDE, "side by side")
     config = None
     with errors_as_messages():
         config = distillation_form()
 
 with answer:
     if not chosen:
-        st.info("Choose at least one ensemble on the left.", icon=":material/arrow_back:")
+        ask_for_an_ensemble()
     elif config is not None:
         with errors_as_messages():
             show_all(chosen, one_pair(source, target), config)

@@ -21,22 +21,17 @@ from pages.widgets.lab.view import (
     perturbation_scale,
     picture_sheet,
 )
-from pages.widgets.shared.attack_form import attack_form
-from pages.widgets.shared.cards import show_answers, show_pictures, show_verdict
-from pages.widgets.shared.downloads import offer_files
+from pages.widgets.shared.attack_form import attack_form, attack_query
+from pages.widgets.shared.cards import Files, offer_files, show_answers, show_pictures, show_verdict
 from pages.widgets.shared.ensemble_choice import choose_ensembles
 from pages.widgets.shared.image_choice import choose_image
-from pages.widgets.shared.links import attack_query, show_link
-from pages.widgets.shared.messages import (
-    errors_as_messages,
-    show_left_out,
-    stop_without_checkpoints,
-)
-from pages.widgets.shared.navigation import enter_through_app
-from pages.widgets.shared.resources import all_checkpoints, colour_of, data_in_use
+from pages.widgets.shared.images import data_in_use
+from pages.widgets.shared.messages import ask_for_an_ensemble, errors_as_messages, show_left_out
+from pages.widgets.shared.navigation import begin_page, show_link
+from pages.widgets.shared.resources import colour_of
 
 MOST_SIDE_BY_SIDE = 4
-COMPARED = ("vanilla", "dverge", "dverge-advt")  # methods shown at first
+FIRST_METHODS = ("vanilla", "dverge", "dverge-advt")
 
 
 def show_ensemble(view: LabView, info: CheckpointInfo) -> None:
@@ -50,7 +45,7 @@ def show_ensemble(view: LabView, info: CheckpointInfo) -> None:
 
 
 def show_classes(outcome: Examination, info: CheckpointInfo) -> None:
-    """The probabilities of all ten classes, a small chart a model, drawn when opened."""
+    """The probabilities of all ten classes, a small chart per model, drawn when opened."""
     section = st.expander("All ten classes", on_change="rerun", key=f"classes-{info.name}")
     if not section.open:
         return
@@ -68,32 +63,30 @@ def show_classes(outcome: Examination, info: CheckpointInfo) -> None:
 
 
 def show_downloads(outcome: Examination, info: CheckpointInfo, view: LabView) -> None:
-    """The pictures as PNG, everything about the view as JSON or CSV, and the code of it."""
+    """The pictures as PNG, everything about the view as JSON or CSV, and the code for it."""
+    files: Files = {
+        "PNG": (
+            lambda: picture_sheet(outcome, info, view.image),
+            "The three pictures, enlarged, with their settings.",
+        ),
+        "JSON": (
+            lambda: record(outcome, info, view),
+            "All settings, the seed, the checkpoint's digest and every probability.",
+        ),
+        "CSV": (
+            lambda: answer_table(outcome),
+            "Every probability before and after, one line per model and class.",
+        ),
+    }
     with st.container(horizontal=True, gap="small"):
-        offer_files(
-            f"{info.name}-{view.image.file_name}",
-            {
-                "PNG": (
-                    lambda: picture_sheet(outcome, info, view.image),
-                    "The three pictures, enlarged, with their settings.",
-                ),
-                "JSON": (
-                    lambda: record(outcome, info, view),
-                    "All settings, the seed, the checkpoint's digest and every probability.",
-                ),
-                "CSV": (
-                    lambda: answer_table(outcome),
-                    "Every probability before and after, a line a model and class.",
-                ),
-            },
-            info.name,
-        )
+        offer_files(view.file_stem(info), files, info.name)
         with st.popover("Code", type="tertiary", icon=":material/code:", key=f"code-{info.name}"):
             st.caption("This computes the same with the library, from the repository's folder.")
-            st.code(code_of(outcome, info, view), language="python")
+            st.code(code_for(outcome, info, view), language="python")
 
 
 def record(outcome: Examination, info: CheckpointInfo, view: LabView) -> str:
+    """Everything about an outcome as JSON."""
     checkpoint = {"name": info.name, "digest": info.digest, "method": info.card.method}
     return json.dumps(
         {"image": view.image.title, "checkpoint": checkpoint, **outcome.to_dict()}, indent=2
@@ -101,7 +94,7 @@ def record(outcome: Examination, info: CheckpointInfo, view: LabView) -> str:
 
 
 def answer_table(outcome: Examination) -> str:
-    """A line a model and class, as CSV: probabilities in per cent before and after."""
+    """One line per model and class, as CSV: probabilities in per cent before and after."""
     frames = [
         class_frame(outcome, i).assign(model=name)
         for i, name in enumerate(model_names(len(outcome.members)))
@@ -109,7 +102,8 @@ def answer_table(outcome: Examination) -> str:
     return pd.concat(frames)[["model", "class", "role", "before", "after"]].to_csv(index=False)
 
 
-def code_of(outcome: Examination, info: CheckpointInfo, view: LabView) -> str:
+def code_for(outcome: Examination, info: CheckpointInfo, view: LabView) -> str:
+    """Python code that computes an outcome with the library."""
     number, bundled = view.image.number, load(Split.SAMPLE).indices.tolist()
     split = Split.SAMPLE if number in bundled else Split.TEST
     image = None if number is None else (split, number)
@@ -117,45 +111,41 @@ def code_of(outcome: Examination, info: CheckpointInfo, view: LabView) -> str:
     return snippet(info.name, outcome.label, config, victim, outcome.target, image)
 
 
-enter_through_app()
-st.title("Attack lab", anchor=False)
-available, broken = all_checkpoints()
+available, broken = begin_page("Attack lab")
 answer = st.container()
-if not available:
-    stop_without_checkpoints()
 
 with st.sidebar:
     image = choose_image()
     chosen = choose_ensembles(
-        available, COMPARED, MOST_SIDE_BY_SIDE, "side by side; each is attacked for itself"
+        available, FIRST_METHODS, MOST_SIDE_BY_SIDE, "side by side; each is attacked separately"
     )
-    most_members = max((len(info.card.members) for info in chosen), default=3)
     choice = None
     with errors_as_messages():
-        choice = attack_form(most_members)
+        choice = attack_form(max((len(info.card.members) for info in chosen), default=3))
     st.segmented_control(
-        "Perturbation's scale (± of 255)",
+        "Perturbation scale (± of 255)",
         list(SCALES),
         default=DEFAULT_SCALE,
         required=True,
         key="scale",
         bind="query-params",
-        help="What the ends of the grey-centred scale stand for. Fixed scales make pictures "
+        help="The change at the ends of the colour scale; grey is none. Fixed scales make pictures "
         "comparable; fit takes the largest change.",
     )
 
 with answer:
     if not chosen:
-        st.info("Choose at least one ensemble on the left.", icon=":material/arrow_back:")
+        ask_for_an_ensemble()
     elif choice is not None:
         view = LabView(tuple(chosen), image, choice)
         each_ensemble(view, lambda info: show_ensemble(view, info))
-        st.caption(f"{image.title.capitalize()}. Images: {data_in_use()}. One image is no rate.")
+        st.caption(
+            f"{image.title.capitalize()}. Images: {data_in_use()}. One image says nothing about "
+            "accuracy."
+        )
         if image.number is not None:
-            names = [info.name for info in chosen]
-            show_link(
-                "regions", "See this as decision regions", attack_query(choice, image.number, names)
-            )
+            query = attack_query(choice, image.number, [info.name for info in chosen])
+            show_link("regions", "See this as decision regions", query)
         show_lab_tabs(view)
 
 show_left_out(broken)

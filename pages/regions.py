@@ -1,4 +1,4 @@
-"""Decision regions: what each submodel and the mixture say on a plane through one image."""
+"""Decision regions: what each submodel and the mixture answer on a plane through one image."""
 
 from __future__ import annotations
 
@@ -9,69 +9,63 @@ import streamlit as st
 from dverge.charts.regions import class_colours
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import CLASSES
-from dverge.exploration.plane import Plane, attack_plane
-from dverge.exploration.regions import Regions, regions_on
-from pages.widgets.regions.cards import show_maps, show_more
-from pages.widgets.regions.form import RegionChoice, region_form
-from pages.widgets.shared.attack_form import AttackChoice, attack_form
+from dverge.exploration.regions import Regions
+from pages.widgets.regions.cards import RegionChoice, regions_of, show_maps, show_more
+from pages.widgets.shared.attack_form import LARGEST_SEED, AttackChoice, attack_form, attack_query
 from pages.widgets.shared.cards import show_heading
 from pages.widgets.shared.ensemble_choice import choose_ensembles
-from pages.widgets.shared.image_choice import ChosenImage, choose_image, gallery
-from pages.widgets.shared.links import attack_query, show_link
-from pages.widgets.shared.messages import (
-    errors_as_messages,
-    show_left_out,
-    stop_without_checkpoints,
-)
-from pages.widgets.shared.navigation import enter_through_app
-from pages.widgets.shared.resources import all_checkpoints, data_in_use, load_fast
+from pages.widgets.shared.image_choice import choose_image, gallery
+from pages.widgets.shared.images import ChosenImage, data_in_use
+from pages.widgets.shared.messages import ask_for_an_ensemble, errors_as_messages, show_left_out
+from pages.widgets.shared.navigation import begin_page, show_link
 
-MOST_BESIDE = 2
-FIGURE_1 = ("vanilla", "dverge")  # the methods that the paper's figure compares
+MOST_SIDE_BY_SIDE = 2
+FIRST_METHODS = ("vanilla", "dverge")  # those that the paper's Figure 1 compares
+EXTENTS = (1, 1.5, 2, 3, 5, 8)
+POINTS = (61, 121)
+PLANES = {"own": "Each its own", "first": "Of the first"}
 
 
-# No spinners: they would move the maps. What is asked of the plane changes more often than it.
-@st.cache_data(max_entries=64, show_spinner=False)
-def plane_of(
-    attacked: str,
-    image: str,
-    _attacked: CheckpointInfo,
-    _image: ChosenImage,
-    choice: AttackChoice,
-    seed: int,
-) -> Plane:
-    """The plane of an attack on a checkpoint; the direction across is the seed's."""
-    return attack_plane(
-        load_fast(_attacked),
-        _image.pixels,
-        _image.label,
-        choice.config,
-        choice.victim,
-        choice.target,
-        seed=seed,
+def region_form() -> tuple[RegionChoice, bool]:
+    """The controls for the plane, in the page's address; the flag: all share the first's plane."""
+    plane = st.segmented_control(
+        "Plane",
+        list(PLANES),
+        default="own",
+        required=True,
+        format_func=PLANES.__getitem__,
+        key="plane",
+        bind="query-params",
+        help="Each ensemble on the plane of the attack on itself, or both on the plane of the "
+        "attack on the first, where they compare point by point.",
     )
-
-
-@st.cache_data(max_entries=64, show_spinner=False)
-def found(
-    digest: str,
-    attacked: str,
-    image: str,
-    _info: CheckpointInfo,
-    _attacked: CheckpointInfo,
-    _image: ChosenImage,
-    choice: AttackChoice,
-    seed: int,
-    extent: float,
-    points: int,
-) -> Regions:
-    """What one checkpoint says on the plane of an attack on another or itself.
-
-    The extent is in multiples of eps.
-    """
-    plane = plane_of(attacked, image, _attacked, _image, choice, seed)
-    reach = extent * choice.config.eps
-    return regions_on(plane, load_fast(_info), _image.label, extent=reach, points=points)
+    extent = st.select_slider(
+        "Reach (multiples of eps)",
+        EXTENTS,
+        3,
+        format_func="{:g}".format,
+        key="extent",
+        bind="query-params",
+        help="How far around the image to look: half the side of a map.",
+    )
+    left, right = st.columns(2)
+    points = left.selectbox(
+        "Points a side",
+        POINTS,
+        key="points",
+        bind="query-params",
+        help="More are finer and slower.",
+    )
+    seed = right.number_input(
+        "Direction seed",
+        0,
+        LARGEST_SEED,
+        0,
+        key="direction",
+        bind="query-params",
+        help="Of the random direction, the vertical axis.",
+    )
+    return RegionChoice(extent, points, seed), plane == "first"
 
 
 def show_ensemble(
@@ -81,10 +75,8 @@ def show_ensemble(
     choice: AttackChoice,
     view: RegionChoice,
 ) -> Regions:
-    """One ensemble's sentence, its maps, and on demand what they are drawn from."""
-    keys = (info.digest, attacked.digest, image.digest)
-    where = (view.seed, view.extent, view.points)
-    result = found(*keys, info, attacked, image, choice, *where)
+    """One ensemble's sentence and maps, and on demand the figures behind them."""
+    result = regions_of(info, attacked, image, choice, view)
     st.markdown(f"**{result.summary()}**")
     if attacked.digest != info.digest:
         st.caption(f"The plane is that of the attack on {attacked.name}, not on this ensemble.")
@@ -94,7 +86,7 @@ def show_ensemble(
 
 
 def show_legend(results: list[Regions], label: int) -> None:
-    """The colours of the classes that occur, the true one named as such."""
+    """The colours of the classes on the maps, with the true one marked."""
     colours = class_colours(*(result.classes for result in results))
     chips = "".join(
         f'<span><i style="background:{colour}"></i>{escape(name)}'
@@ -105,12 +97,16 @@ def show_legend(results: list[Regions], label: int) -> None:
 
 
 def show_all(
-    chosen: list[CheckpointInfo], image: ChosenImage, choice: AttackChoice, view: RegionChoice
+    chosen: list[CheckpointInfo],
+    image: ChosenImage,
+    choice: AttackChoice,
+    view: RegionChoice,
+    shared: bool,
 ) -> None:
-    """A card an ensemble, how to read them, and the way to the attack itself."""
+    """A card per ensemble, how to read the maps, and the link to the attack itself."""
     results = []
     for info in chosen:
-        attacked = chosen[0] if view.shared else info
+        attacked = chosen[0] if shared else info
         with st.container(border=True, key=f"regions-card-{info.name}"):
             show_heading(info)
             with errors_as_messages():
@@ -118,39 +114,36 @@ def show_all(
     if results:
         show_legend(results, image.label)
         st.caption(
-            "Colour is the class a model says, fainter where it is less sure. The dot is the "
+            "Colour is the class a model answers, paler where it is less confident. The dot is the "
             "image, the cross where the attack ends, the line its path, projected on the plane. "
-            "Dashed is the edge of the eps ball, which holds all that the attack may reach. The "
+            "Dashed is the edge of the eps ball, the largest change the attack may make. The "
             "vertical axis is one random direction orthogonal to the attack, in the same unit. "
-            "Points outside the pixel box are clipped to [0, 1] before a model is asked. Other "
+            "Points outside the pixel box are clipped to [0, 1] before a model sees them. Other "
             "directions are not shown, so a plane that looks safe is no proof. "
-            f"{image.title.capitalize()}. Images: {data_in_use()}. One image is no rate."
+            f"{image.title.capitalize()}. Images: {data_in_use()}. One image says nothing about "
+            "accuracy."
         )
     if image.number is not None:
         query = attack_query(choice, image.number, [info.name for info in chosen])
         show_link("lab", "Open this in the attack lab", query)
 
 
-enter_through_app()
-st.title("Decision regions", anchor=False)
-available, broken = all_checkpoints()
+available, broken = begin_page("Decision regions")
 answer = st.container()
-if not available:
-    stop_without_checkpoints()
 
 with st.sidebar:
     image = choose_image()
-    chosen = choose_ensembles(available, FIGURE_1, MOST_BESIDE, "one above the other")
+    chosen = choose_ensembles(available, FIRST_METHODS, MOST_SIDE_BY_SIDE, "one above the other")
     choice = None
     with errors_as_messages():
         choice = attack_form(max((len(info.card.members) for info in chosen), default=3))
-    view = region_form()
+    view, shared = region_form()
 
 with answer:
     if not chosen:
-        st.info("Choose at least one ensemble on the left.", icon=":material/arrow_back:")
+        ask_for_an_ensemble()
     elif choice is not None:
-        show_all(chosen, image, choice, view)
+        show_all(chosen, image, choice, view, shared)
 
 st.subheader("Choose an image", anchor=False)
 st.fragment(gallery)(chosen)

@@ -12,10 +12,10 @@ from pages.widgets.tour.steps import STEPS, TourView
 STEP = "tour-step"
 
 
-def show_way() -> int:
-    """Back, the steps, and next, always in one place; returns the step to show, from 1."""
+def choose_step() -> int:
+    """Back, the steps, and next, always in the same place; returns the step to show, from 1."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        back, steps, on = (st.container(width="content") for _ in range(3))
+        back, steps, forward = (st.container(width="content") for _ in range(3))
     with steps:
         step = st.pagination(len(STEPS), key=STEP, bind="query-params", max_visible_pages=None)
     back.button(
@@ -26,7 +26,7 @@ def show_way() -> int:
         disabled=step == 1,
         shortcut="Left",
     )
-    on.button(
+    forward.button(
         "Next",
         icon=":material/arrow_forward:",
         type="primary",
@@ -46,14 +46,14 @@ def show_origin(tour: Tour) -> None:
     """How the picture was chosen."""
     st.caption(
         f"Test image {tour.image}, PGD L∞ eps 8/255, {ATTACK.steps} steps, no random start, "
-        f"computed now. Chosen by code: {tour.fitting} of the {tour.looked_at} bundled images that "
-        "all submodels of the three ensembles get right show every step of this tour; most show "
-        "less, so read the large figures, which are of many images."
+        f"computed now. Chosen by code: of the {tour.looked_at} bundled images that all submodels "
+        f"of the three ensembles classify correctly, {tour.fitting} show every step of this tour. "
+        "Most show less, so read the large figures, which are measured on many images."
     )
 
 
 enter_through_app()
-step = STEPS[show_way() - 1]
+step = STEPS[choose_step() - 1]
 st.title(step.title, anchor=False)
 with errors_as_messages():
     tour = read_tour()

@@ -1,4 +1,4 @@
-"""Train: start trainings, watch their curves, compare those there are."""
+"""Train: start trainings, watch their curves, compare all of them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pages.widgets.shared.run_cards import SPANS, show_run
 from pages.widgets.train.run_form import run_form
 from pages.widgets.train.run_table import all_trainings, show_broken, show_trainings
 
-REFRESH = 1.0  # seconds between looks at a run that goes on
+REFRESH = 1.0  # seconds between updates of an active run
 NEWS = "checkpoints-just-made"
 
 
-def live_runs(log: bool, span: int, known: tuple[str, ...]) -> None:
-    """The cards of runs that go on or could; the whole page reruns once when that changes."""
+def live_runs(log: bool, span: int, active: tuple[str, ...]) -> None:
+    """The cards of runs that are active or resumable; one page rerun when an active one ends."""
     with errors_as_messages():
         views = trainings()
-        if tuple(view.id for view in views if view.status.state.active) != known:
-            done = [view for view in views if view.id in known and view.status.checkpoint]
+        if tuple(view.id for view in views if view.status.state.active) != active:
+            done = [view for view in views if view.id in active and view.status.checkpoint]
             st.session_state[NEWS] = [
                 (view.status.checkpoint, view.spec.config.get("start", "")) for view in done
             ]
@@ -31,7 +31,7 @@ def live_runs(log: bool, span: int, known: tuple[str, ...]) -> None:
 
 
 def curve_switches() -> tuple[bool, int]:
-    """How all curves of the page are drawn: log axis or not, and the span of the smoothing."""
+    """How all curves on the page are drawn: whether on a log axis, and over how many to smooth."""
     with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
         log = st.toggle("Log axis", key="log-axis", persist_state="session", help="For the losses.")
         smoothing = st.segmented_control(
@@ -47,7 +47,7 @@ def curve_switches() -> tuple[bool, int]:
 
 
 def show_news() -> None:
-    """What has just finished, and the way to attack it beside what it started from."""
+    """What has just finished, and a link to attack it beside what it started from."""
     for name, start in st.session_state.get(NEWS, []):
         beside = [info.name for info in all_checkpoints()[0] if info.name == start]
         with st.container(border=True, horizontal=True, vertical_alignment="center"):

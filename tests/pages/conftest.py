@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 import streamlit as st
-from playwright.sync_api import Page, expect, sync_playwright
-from playwright.sync_api import TimeoutError as TookTooLong
-from streamlit.testing.v1 import AppTest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from pages.widgets.shared.resources import download, run_manager
 
 ROOT = Path(__file__).parents[2]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -32,7 +32,7 @@ FLAGS = [
 
 @pytest.fixture
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Own runs and checkpoints (a copy of the shipped ones) for one test."""
+    """Own runs and checkpoints (a copy of the shipped ones) for one test that changes them."""
     shutil.copytree(ROOT / "checkpoints", tmp_path / "checkpoints")
     monkeypatch.setenv("DVERGE_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("DVERGE_CHECKPOINTS", str(tmp_path / "checkpoints"))
@@ -48,10 +48,50 @@ def sample_only(folders: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folders
 
 
+@pytest.fixture(scope="session")
+def shipped_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the shipped checkpoints, which no test changes."""
+    folder = tmp_path_factory.mktemp("shipped")
+    shutil.copytree(ROOT / "checkpoints", folder / "checkpoints")
+    return folder
+
+
 @pytest.fixture
-def app(folders: Path) -> AppTest:
-    """The app, run once on its first page."""
-    return AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+def shipped(shipped_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The shipped checkpoints and the bundled sample, with the app's caches as they are.
+
+    The caches are keyed by content, so that tests share what is computed of equal weights.
+    """
+    monkeypatch.setenv("DVERGE_RUNS", str(shipped_folder / "runs"))
+    monkeypatch.setenv("DVERGE_CHECKPOINTS", str(shipped_folder / "checkpoints"))
+    monkeypatch.setenv("DVERGE_DATA", str(shipped_folder / "no-data"))
+    run_manager.clear()
+    download.clear()
+    return shipped_folder
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A real headless browser."""
+    executable = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if executable is None:
+        missing = pytest.fail if os.environ.get("DVERGE_REQUIRE_BROWSER") else pytest.skip
+        missing("no Chrome or Chromium on this machine")
+    expect.set_options(timeout=90_000)  # for a busy machine
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page of the browser, with nothing remembered."""
+    context = browser.new_context(viewport={"width": 1440, "height": 1000})
+    page = context.new_page()
+    page.set_default_timeout(90_000)
+    yield page
+    context.close()
 
 
 @pytest.fixture(scope="session")
@@ -63,32 +103,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture
-def page(tmp_path: Path) -> Iterator[Page]:
-    """A page of a real headless browser."""
-    executable = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if executable is None:
-        missing = pytest.fail if os.environ.get("DVERGE_REQUIRE_BROWSER") else pytest.skip
-        missing("no Chrome or Chromium on this machine")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1440, "height": 1000})
-        page.set_default_timeout(60_000)
-        expect.set_options(timeout=30_000)
-        yield page
-        browser.close()
-
-
 class serve:
     """A running `streamlit run app.py` with its own folders; a context manager."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **environment: str) -> None:
         self.folder = folder
         self.port = free_port()
         self.address = f"http://localhost:{self.port}"
+        self.environment = environment
 
     def __enter__(self) -> str:
-        environment = os.environ | {
+        folders = {
             "DVERGE_RUNS": str(self.folder / "runs"),
             "DVERGE_CHECKPOINTS": str(self.folder / "checkpoints"),
         }
@@ -97,7 +122,7 @@ class serve:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "streamlit", "run", "app.py", *options],
             cwd=ROOT,
-            env=environment,
+            env=os.environ | folders | self.environment,
             stdout=self.log,
             stderr=subprocess.STDOUT,
         )
@@ -110,29 +135,10 @@ class serve:
         self.log.close()
 
 
-def settle(page: Page) -> None:
-    """Wait until the page's script has run to its end."""
-    app = page.get_by_test_id("stApp")
-    expect(app).to_have_attribute("data-test-script-state", "notRunning", timeout=90_000)
-
-
-def choose_option(page: Page, box: str, option: str) -> None:
-    """Choose from a list; again if the page, still building itself, closes it at once."""
-    for _ in range(10):
-        settle(page)
-        page.get_by_role("combobox", name=box).click()
-        try:
-            page.get_by_role("option", name=option, exact=True).click(timeout=5_000)
-            return
-        except TookTooLong:
-            pass
-    pytest.fail(f"the list {box} did not stay open")
-
-
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("localhost", 0))
-        return int(found.getsockname()[1])
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return int(free.getsockname()[1])
 
 
 def wait_for(url: str, process: subprocess.Popen[bytes], seconds: float = 60) -> None:

@@ -1,4 +1,4 @@
-"""Choosing a source and a target, and how to distil; the values live in the page's address."""
+"""Choosing source, target and the settings of Eq. 1; the values live in the page's address."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dverge.attacks import AttackConfig, Norm
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import CLASSES, ImageSet
 from dverge.evaluation.diversity import Pairs
-from pages.widgets.shared.image_choice import gallery, nearest
-from pages.widgets.shared.resources import gallery_images
+from pages.widgets.shared.image_choice import gallery
+from pages.widgets.shared.images import gallery_images, nearest
 
 FIRST_SOURCE, FIRST_TARGET = 990, 429  # a car and a frog, chosen to explain
 MOST_STEPS = 50
@@ -20,12 +20,12 @@ ENDS = {SOURCE: "Source", TARGET: "Target"}
 
 
 def choose_ends() -> tuple[ImageSet, ImageSet]:
-    """The controls for source and target; returns an image each."""
+    """The controls for source and target; returns one image each."""
     left, right = st.columns(2)
     with left:
         source = _end(SOURCE, FIRST_SOURCE, "What the features look like.")
     with right:
-        target = _end(TARGET, FIRST_TARGET, "What the features are to be taken for.")
+        target = _end(TARGET, FIRST_TARGET, "What the features should be taken for.")
     st.button(
         "Random pair",
         icon=":material/shuffle:",
@@ -100,8 +100,8 @@ def distillation_form() -> AttackConfig:
         format="%.3f",
         key="distil-eps",
         bind="query-params",
-        help="No pixel value, 0 to 1, of a feature is further from the source's than this. "
-        "The report distils within 0.07.",
+        help="No pixel value (0 to 1) of a feature differs from the source's by more than this. "
+        "The report uses 0.07.",
     )
     left, right = st.columns(2)
     steps = left.number_input(
@@ -111,7 +111,7 @@ def distillation_form() -> AttackConfig:
         10,
         key="distil-steps",
         bind="query-params",
-        help="Gradient steps; the report takes 10.",
+        help="Gradient steps; 10 in the report.",
     )
     size = right.number_input(
         "Step size",
@@ -122,17 +122,17 @@ def distillation_form() -> AttackConfig:
         format="%.4f",
         key="distil-step-size",
         bind="query-params",
-        help="How far each pixel moves in a step; in the report 0.007.",
+        help="How far each pixel moves per step; 0.007 in the report.",
     )
     return AttackConfig(Norm.LINF, eps, size, steps)
 
 
 def is_first(pair: Pairs) -> bool:
-    """Whether a pair is the one that the page opens with."""
+    """Whether this is the pair that the page opens with."""
     ends = int(pair.sources.indices[0]), int(pair.targets.indices[0])
     return ends == (FIRST_SOURCE, FIRST_TARGET)
 
 
 def end_title(image: ImageSet) -> str:
-    """A source or target in words, such as "test image 5, frog"."""
+    """A source or target as text, such as "test image 5, frog"."""
     return f"test image {int(image.indices[0])}, {CLASSES[int(image.labels[0])]}"

@@ -22,10 +22,11 @@ from dverge.exploration.examine import Examination, model_names, success
 from dverge.exploration.targets import TargetGrid, target_grid
 from dverge.results import wilson_interval
 from dverge.runs import Task
-from pages.widgets.lab.view import LabView, end_of
+from pages.widgets.lab.view import LabView, examine_image
+from pages.widgets.shared.attack_form import AttackChoice
 from pages.widgets.shared.cards import is_dark, show_heading
-from pages.widgets.shared.image_choice import ChosenImage, numbered_image
-from pages.widgets.shared.resources import gallery_images, load_fast
+from pages.widgets.shared.images import ChosenImage, gallery_images, numbered_image
+from pages.widgets.shared.resources import BY_CONTENT, load_fast
 
 MOST_IMAGES = 32
 FIRST_IMAGES = "0-15"
@@ -36,11 +37,11 @@ POLL = 0.5  # seconds
 def show_several(view: LabView) -> None:
     """Up to 32 images under the chosen attack: rates with intervals, and every verdict."""
     numbers = _choose_several(view)
-    found = [image for number in numbers if (image := numbered_image(number)) is not None]
-    images = [image for image in found if image.label != view.choice.target]
-    if len(found) < len(numbers):
+    available = [image for number in numbers if (image := numbered_image(number)) is not None]
+    images = [image for image in available if image.label != view.choice.target]
+    if len(available) < len(numbers):
         st.caption(
-            f"{len(numbers) - len(found)} of these are not in the bundled sample. Get the full "
+            f"{len(numbers) - len(available)} of these are not in the bundled sample. Get the full "
             "data set on the Home page."
         )
     if not images:
@@ -49,7 +50,12 @@ def show_several(view: LabView) -> None:
             icon=":material/search_off:",
         )
         return
-    outcomes = _outcomes(view, images)
+    with st.spinner("Attacking the images"):
+        outcomes = {
+            info.name: [_end_of(info, image, view.choice) for image in images]
+            for info in view.infos
+        }
+    percent = st.column_config.NumberColumn
     st.dataframe(
         _rates(view, outcomes),
         hide_index=True,
@@ -57,13 +63,16 @@ def show_several(view: LabView) -> None:
         key="several-rates",
         alt="How many images fool each model, with intervals",
         column_config={
-            "Fooled": st.column_config.NumberColumn(
-                format="%.0f %%", help="Of the images that the model was right on before."
+            "Fooled": percent(
+                format="%.0f %%",
+                help="Share of the images that the model classified correctly before the attack.",
             ),
-            "95 % from": st.column_config.NumberColumn(format="%.0f %%"),
-            "to": st.column_config.NumberColumn(format="%.0f %%", help="Wilson interval."),
+            "95 % from": percent(format="%.0f %%"),
+            "to": percent(format="%.0f %%", help="Wilson interval."),
         },
     )
+    picture = st.column_config.ImageColumn
+    attacked = {f"Attacked: {info.name}": picture("Attacked", width="small") for info in view.infos}
     st.dataframe(
         _verdicts(view, images, outcomes),
         hide_index=True,
@@ -71,20 +80,16 @@ def show_several(view: LabView) -> None:
         row_height=56,
         height=460,
         alt="Each image before and after the attack, and what the mixtures say",
-        column_config={"Clean": st.column_config.ImageColumn(width="small")}
-        | {
-            f"Attacked: {info.name}": st.column_config.ImageColumn("Attacked", width="small")
-            for info in view.infos
-        },
+        column_config={"Clean": picture(width="small")} | attacked,
     )
     st.caption(
-        f"{len(images)} test images, each attacked as the one above: chosen by hand, so the rates "
-        "are about these images. The Robustness page measures on many."
+        f"{len(images)} test images, each attacked like the one above. They were chosen by hand, "
+        "so the rates describe these images only; the Robustness page measures many."
     )
 
 
 def _choose_several(view: LabView) -> list[int]:
-    """The numbers of the images that there are."""
+    """The numbers of the test images to attack."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         text = st.text_input(
             f"Test images, up to {MOST_IMAGES}",
@@ -99,20 +104,20 @@ def _choose_several(view: LabView) -> list[int]:
 
 
 def parse_numbers(text: str) -> list[int]:
-    """The image numbers of a text such as "5, 9, 20-31", each once, in order.
+    """The image numbers in a text such as "5, 9, 20-31", each once, in order.
 
     Raises:
-        ConfigError: it holds something else, none, more than 32, or a number beyond 9999.
+        ConfigError: there is something else in it, none, more than 32, or a number beyond 9999.
     """
     numbers: dict[int, None] = {}
     for part in filter(None, re.split(r"[,;\s]+", text.strip())):
-        found = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part)
-        if found is None:
+        match = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part)
+        if match is None:
             raise ConfigError(
                 f"test images is {part!r}; it must be numbers from 0 to 9999 and ranges of them, "
                 "such as 5, 9, 20-31."
             )
-        numbers.update(dict.fromkeys(range(int(found[1]), int(found[2] or found[1]) + 1)))
+        numbers.update(dict.fromkeys(range(int(match[1]), int(match[2] or match[1]) + 1)))
     if not 0 < len(numbers) <= MOST_IMAGES:
         raise ConfigError(f"there are {len(numbers)} test images; choose 1 to {MOST_IMAGES}.")
     return list(numbers)
@@ -128,27 +133,26 @@ def _add(image: ChosenImage) -> None:
         st.session_state["several"] += f", {image.number}"
 
 
-def _outcomes(view: LabView, images: Sequence[ChosenImage]) -> dict[str, list[Examination]]:
-    with st.spinner("Attacking the images"):
-        return {
-            info.name: [end_of(info, image, view.choice) for image in images] for info in view.infos
-        }
+@st.cache_data(max_entries=512, show_spinner=False, hash_funcs=BY_CONTENT)
+def _end_of(info: CheckpointInfo, image: ChosenImage, choice: AttackChoice) -> Examination:
+    """An outcome without the attack's course, so that many can be kept."""
+    return examine_image(info, image, choice).without_course()
 
 
 def _rates(view: LabView, outcomes: dict[str, list[Examination]]) -> pd.DataFrame:
     rows = []
     for info in view.infos:
         for i, name in enumerate(model_names(len(info.card.members))):
-            fooled, right = success(outcomes[info.name], i)
-            low, high = wilson_interval(fooled, right)
+            fooled, correct = success(outcomes[info.name], i)
+            low, high = wilson_interval(fooled, correct)
             rows.append(
                 {
                     "Ensemble": info.name,
                     "Model": name,
-                    "Fooled": 100 * fooled / right if right else None,
+                    "Fooled": 100 * fooled / correct if correct else None,
                     "95 % from": 100 * low,
                     "to": 100 * high,
-                    "Images": f"{fooled} of {right}",
+                    "Images": f"{fooled} of {correct}",
                 }
             )
     return pd.DataFrame(rows)
@@ -161,118 +165,119 @@ def _verdicts(
     for i, image in enumerate(images):
         row = {"Image": image.title, "Clean": data_uri(image.pixels)}
         for info in view.infos:
-            found = outcomes[info.name][i]
-            says = CLASSES[int(found.after[-1].argmax())]
-            row[f"Attacked: {info.name}"] = data_uri(found.adversarial)
-            row[f"Mixture of {info.name}"] = f"{VERDICT_SIGNS[found.mixture]} {says}"
+            outcome = outcomes[info.name][i]
+            answer = CLASSES[int(outcome.after[-1].argmax())]
+            row[f"Attacked: {info.name}"] = data_uri(outcome.adversarial)
+            row[f"Mixture of {info.name}"] = f"{VERDICT_SIGNS[outcome.mixture]} {answer}"
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True)
+class GridSettings:
+    """What one ensemble's grid of targeted attacks is measured with."""
+
+    info: CheckpointInfo
+    config: AttackConfig
+    victim: Victim
+    per_class: int
+
+    @property
+    def task(self) -> Task[TargetGrid]:
+        """The measurement, started when first asked for."""
+        return _grid_task(self.info, self.config, self.victim, self.per_class)
+
+    def forget(self) -> None:
+        """Measure again when next asked for."""
+        _grid_task.clear(self.info, self.config, self.victim, self.per_class)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False, hash_funcs=BY_CONTENT)
+def _grid_task(
+    info: CheckpointInfo, config: AttackConfig, victim: Victim, per_class: int
+) -> Task[TargetGrid]:
+    ensemble, images = load_fast(info), load(Split.SAMPLE).balanced(per_class * len(CLASSES))
+    return Task(lambda report: target_grid(ensemble, images, config, victim, report))
 
 
 def show_targets(view: LabView) -> None:
     """How often attacks from each class reach each other class, measured on request."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        each = st.selectbox(
+        per_class = st.selectbox(
             "Images of each class",
             PER_CLASS,
             index=1,
             key="grid-images",
             width=180,
-            help="Of the bundled test images; those count that the victim gets right.",
+            help="Of the bundled test images; only those that the victim classifies correctly "
+            "count.",
         )
         st.button("Attack every class to every other", icon=":material/grid_on:", on_click=_ask)
-    config = view.choice.config
-    wanted = (config, view.choice.victim, each, tuple(info.digest for info in view.infos))
+    config, victim = view.choice.config, view.choice.victim
+    wanted = (config, victim, per_class, tuple(info.digest for info in view.infos))
     if st.session_state.pop("grid-asking", False):
         st.session_state["grid-asked"] = wanted
     if st.session_state.get("grid-asked") != wanted:
         st.caption(
-            f"Each image is attacked towards each of the nine other classes: {9 * 10 * each:,} "
-            "attacks an ensemble, a few seconds of computing."
+            f"Each image is attacked towards each of the nine other classes: "
+            f"{9 * 10 * per_class:,} attacks per ensemble, a few seconds of computing."
         )
         return
-    tasks = [
-        GridTask(info, (info.digest, config, view.choice.victim, each, info)) for info in view.infos
-    ]
-    running = any(each.task.snapshot.running for each in tasks)
-    st.fragment(_show_grids, run_every=POLL if running else None)(tasks, running)
+    grids = [GridSettings(info, config, victim, per_class) for info in view.infos]
+    running = any(grid.task.snapshot.running for grid in grids)
+    st.fragment(_show_grids, run_every=POLL if running else None)(grids, running)
     st.caption(
-        "Per cent of the images of the row's class, right before the attack, that the victim then "
-        f"takes for the column's class. {each} bundled test images of each class, the attack on "
-        f"the left with seed {config.seed}."
+        "Per cent of the images of the row's class, classified correctly before the attack, that "
+        f"the victim then takes for the column's class. {per_class} bundled test images of each "
+        f"class, the attack on the left with seed {config.seed}."
     )
 
 
 def _ask() -> None:
-    st.session_state["grid-asking"] = True  # stays until a run gets there with its settings
+    st.session_state["grid-asking"] = True  # until a rerun has read the settings
 
 
-@st.cache_resource(max_entries=16, show_spinner=False)
-def _grid_task(
-    digest: str, config: AttackConfig, victim: Victim, each: int, _info: CheckpointInfo
-) -> Task[TargetGrid]:
-    ensemble, images = load_fast(_info), load(Split.SAMPLE).balanced(each * len(CLASSES))
-    return Task(lambda report: target_grid(ensemble, images, config, victim, report))
-
-
-@dataclass(frozen=True)
-class GridTask:
-    """The measurement of one ensemble's grid, started when first asked for."""
-
-    info: CheckpointInfo
-    arguments: tuple[str, AttackConfig, Victim, int, CheckpointInfo]
-
-    @property
-    def task(self) -> Task[TargetGrid]:
-        return _grid_task(*self.arguments)
-
-    def forget(self) -> None:
-        """Let it be measured anew."""
-        _grid_task.clear(*self.arguments)
-
-
-def _show_grids(tasks: list[GridTask], was_running: bool) -> None:
-    if was_running and not any(each.task.snapshot.running for each in tasks):
+def _show_grids(grids: list[GridSettings], was_running: bool) -> None:
+    if was_running and not any(grid.task.snapshot.running for grid in grids):
         st.rerun()  # the whole page: nothing is left to poll
-    with st.grid(min(len(tasks), 2), min_column_width=460):
-        for each in tasks:
+    with st.grid(min(len(grids), 2), min_column_width=460):
+        for grid in grids:
             with st.container(border=True):
-                show_heading(each.info)
-                _show_grid(each)
+                show_heading(grid.info)
+                _show_grid(grid)
 
 
-def _show_grid(measured: GridTask) -> None:
-    name, task = measured.info.name, measured.task
+def _show_grid(grid: GridSettings) -> None:
+    name, task = grid.info.name, grid.task
     now = task.snapshot
     if now.running:
         st.progress(now.fraction, f"{100 * now.fraction:.0f} % of the attacks done")
         st.button("Cancel", key=f"cancel-grid-{name}", on_click=task.cancel)
     elif now.result is not None:
-        _draw_grid(measured.info, now.result)
+        _draw_grid(name, now.result)
     else:
         st.warning(now.error or "Cancelled.", icon=":material/cancel:")
-        if st.button("Start again", key=f"again-grid-{name}", on_click=measured.forget):
-            st.rerun()  # the whole page: it is to be polled again
+        if st.button("Start again", key=f"again-grid-{name}", on_click=grid.forget):
+            st.rerun()  # the whole page, so that it polls again
 
 
-def _draw_grid(info: CheckpointInfo, grid: TargetGrid) -> None:
+def _draw_grid(name: str, grid: TargetGrid) -> None:
     st.markdown(f"**{grid.summary()}**")
-    ends = torch.tensor(
-        [[grid.interval(i, j) for j in range(len(CLASSES))] for i in range(len(CLASSES))]
-    )
+    classes = range(len(CLASSES))
+    ends = torch.tensor([[grid.interval(i, j) for j in classes] for i in classes])
     frame = matrix_frame(grid.rate(), CLASSES, CLASSES, ends[..., 0], ends[..., 1])
     st.altair_chart(
         matrix_chart(frame, "Class", "Taken for", "Reached (%)", (0, 100), dark=is_dark(), cell=34),
-        key=f"grid-{info.name}",
-        alt=f"Success of targeted attacks on {info.name}, by class and target",
+        key=f"grid-{name}",
+        alt=f"Success of targeted attacks on {name}, by class and target",
     )
     with st.container(horizontal=True):
         st.download_button(
             "Grid as CSV",
             frame.dropna().to_csv(index=False),
-            f"{info.name}-targets.csv",
+            f"{name}-targets.csv",
             "text/csv",
             icon=":material/table:",
-            key=f"grid-csv-{info.name}",
+            key=f"grid-csv-{name}",
             on_click="ignore",
         )

@@ -9,28 +9,25 @@ from dverge.charts.style import VERDICT_SIGNS
 from dverge.checkpoints import CheckpointInfo
 from dverge.exploration.examine import MIXTURE_WORDS
 from pages.widgets.lab.view import LabView, each_ensemble, perturbation_scale, picture_sheet
-from pages.widgets.shared.cards import show_pictures
-from pages.widgets.shared.downloads import offer_files
+from pages.widgets.shared.cards import offer_files, show_pictures
 from pages.widgets.shared.resources import colour_of
 
 PLAYING, STEP = "lab-playing", "lab-step"
-TICK = 0.6  # seconds a step while it plays
+TICK = 0.6  # seconds per step while it plays
 
 
 def show_steps(view: LabView) -> None:
     """The attack's iterates, to slide through or play."""
     playing = st.session_state.get(PLAYING, False)
-    st.fragment(_steps, run_every=TICK if playing else None)(view, playing)
+    st.fragment(_show_all, run_every=TICK if playing else None)(view, playing)
 
 
-def _steps(view: LabView, was_playing: bool) -> None:
-    # The whole page is run again, for how often a fragment runs is set from outside; after all is
-    # drawn, so that the browser knows the slider's last place.
+def _show_all(view: LabView, was_playing: bool) -> None:
     changed = st.session_state.get(PLAYING, False) != was_playing
     last = view.choice.config.steps
     _advance(last)
+    playing = st.session_state.get(PLAYING, False)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        playing = st.session_state.get(PLAYING, False)
         st.button(
             "Pause" if playing else "Play",
             icon=":material/pause:" if playing else ":material/play_arrow:",
@@ -50,36 +47,37 @@ def _steps(view: LabView, was_playing: bool) -> None:
         )
     each_ensemble(view, lambda info: _show_step(view, info, step))
     if changed:
+        # The whole page, for how often a fragment runs is set outside it. Only after everything
+        # is drawn, so that the browser knows the slider's last position.
         st.rerun()
 
 
 def _toggle(last: int) -> None:
-    """Play from the start when at the end, else go on or pause."""
+    """Play, from the start when at the end, or pause."""
     playing = st.session_state[PLAYING] = not st.session_state.get(PLAYING, False)
     if playing and st.session_state.get(STEP, last) >= last:
         st.session_state[STEP] = 0
 
 
 def _advance(last: int) -> None:
-    """One step on while it plays; the end stops it. The slider stays within its range."""
-    step = min(st.session_state.get(STEP, _addressed(last)), last)
+    """Move one step on while it plays, and stop at the end. Keeps the slider within its range."""
+    step = min(st.session_state.get(STEP, _step_in_address(last)), last)
     if st.session_state.get(PLAYING, False):
         step = min(step + 1, last)
         st.session_state[PLAYING] = step < last
     st.session_state[STEP] = step
 
 
-def _addressed(last: int) -> int:
-    """The step that the page's address names, the last one if it names none."""
+def _step_in_address(last: int) -> int:
+    """The step that the page's address names; the last one if it names none."""
     text = st.query_params.get(STEP, "")
     return int(text) if text.isascii() and text.isdigit() else last
 
 
 def _show_step(view: LabView, info: CheckpointInfo, step: int) -> None:
     whole = view.outcome(info)
-    outcome, colour = whole.at(step), colour_of(info)
+    outcome, losses, colour = whole.at(step), loss_frame(whole), colour_of(info)
     verdict = outcome.mixture
-    losses = loss_frame(whole)
     st.markdown(
         f"Step {step} of {len(losses) - 1}: {VERDICT_SIGNS[verdict]} {MIXTURE_WORDS[verdict]}, "
         f"loss {losses['loss'][step]:.2f} nats."
@@ -94,15 +92,15 @@ def _show_step(view: LabView, info: CheckpointInfo, step: int) -> None:
     right.altair_chart(
         loss_chart(losses, colour, step),
         key=f"loss-{info.name}",
-        alt=f"Loss of what is attacked of {info.name}, by step",
+        alt=f"Loss of the victim in {info.name}, by step",
     )
     aim = "target" if whole.config.targeted else "true class"
     st.caption(
-        "Thick: the mixture; thin: its submodels. The loss is the cross-entropy to the "
-        f"{aim} of what the attack follows."
+        f"Thick: the mixture; thin: its submodels. The loss is the victim's cross-entropy to the "
+        f"{aim}."
     )
     offer_files(
-        f"{info.name}-{view.image.file_name}-step-{step}",
+        f"{view.file_stem(info)}-step-{step}",
         {"PNG": (lambda: picture_sheet(outcome, info, view.image), "The pictures at this step.")},
         f"step-{info.name}",
     )

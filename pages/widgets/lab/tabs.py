@@ -17,21 +17,27 @@ from dverge.exploration.noise import NoiseTest, noise_test
 from dverge.exploration.smallest import SmallestEps, smallest_eps
 from pages.widgets.lab.many import show_several, show_targets
 from pages.widgets.lab.steps import show_steps
-from pages.widgets.lab.view import LabView, describe, each_ensemble
+from pages.widgets.lab.view import LabView, describe, each_ensemble, outcome_of
 from pages.widgets.shared.attack_form import AttackChoice
-from pages.widgets.shared.cards import CSS_CLASS, is_dark, show_figures
-from pages.widgets.shared.downloads import offer_files
-from pages.widgets.shared.image_choice import ChosenImage, gallery
-from pages.widgets.shared.matrix import Cell, show_matrix
+from pages.widgets.shared.cards import (
+    CSS_CLASS,
+    Cell,
+    is_dark,
+    offer_files,
+    show_figures,
+    show_matrix,
+)
+from pages.widgets.shared.image_choice import gallery
+from pages.widgets.shared.images import ChosenImage
 from pages.widgets.shared.messages import errors_as_messages
-from pages.widgets.shared.resources import colour_of, load_ensemble
-from pages.widgets.shared.tabs import show_tabs
+from pages.widgets.shared.navigation import show_tabs
+from pages.widgets.shared.resources import BY_CONTENT, colour_of, load_ensemble
 
 DRAWS = 100
 
 
 def show_lab_tabs(view: LabView) -> None:
-    """All tabs; the one that is open is drawn."""
+    """All tabs, a line each; only the open one is drawn."""
     contents: dict[str, Callable[[LabView], None]] = {
         "Choose an image": lambda view: st.fragment(gallery)(list(view.infos)),
         "Step by step": show_steps,
@@ -45,12 +51,13 @@ def show_lab_tabs(view: LabView) -> None:
 
 
 def show_victims(view: LabView) -> None:
-    """The attack on each model in turn, and what every model then says."""
+    """The attack on each model in turn, and what every model then answers."""
     each_ensemble(view, lambda info: _show_victims(view, info))
     st.caption(
-        "Each row is an attack of its own, along the gradient of the row's model; the columns are "
-        "what the models then say, and how sure they are. ✓ the true class, ✕ fooled, ○ wrong "
-        "before the attack. One image is no rate: *Transfer* on the Robustness page counts many."
+        "Each row is a separate attack, along the gradient of the row's model; the columns are "
+        "what the models then answer, and with what probability. ✓ the true class, ✕ fooled, "
+        "○ wrong before the attack. One image says nothing about accuracy: *Transfer* on the "
+        "Robustness page counts many."
     )
     st.page_link(
         "pages/robustness.py",
@@ -65,33 +72,33 @@ def _show_victims(view: LabView, info: CheckpointInfo) -> None:
     fooled, possible = carried_over(outcomes)
     if possible:
         st.markdown(
-            f"**Attacks on one submodel turn {fooled} of {possible} right answers of the others.**"
+            f"**Attacks on one submodel also fool another in {fooled} of {possible} cases.**"
         )
     names = model_names(len(info.card.members))
     cells = [answer_cells(each) for each in outcomes]
     show_matrix("Attacked", "then says", names, names, cells)
     offer_files(
-        f"{info.name}-{view.image.file_name}-who-is-fooled",
-        {"CSV": (lambda: cell_table(names, cells), "A line a cell of the matrix.")},
+        f"{view.file_stem(info)}-who-is-fooled",
+        {"CSV": (lambda: _cell_table(names, cells), "One line per cell of the matrix.")},
         f"victims-{info.name}",
     )
 
 
 def answer_cells(outcome: Examination) -> list[Cell]:
-    """What each model says after an attack, a cell each."""
+    """What each model answers after an attack, a cell each."""
     return [
         Cell(
             CSS_CLASS[verdict],
             VERDICT_SIGNS[verdict],
-            CLASSES[int(said.argmax())],
-            100 * float(said.max()),
+            CLASSES[int(answer.argmax())],
+            100 * float(answer.max()),
         )
-        for verdict, said in zip(outcome.verdicts, outcome.after, strict=True)
+        for verdict, answer in zip(outcome.verdicts, outcome.after, strict=True)
     ]
 
 
-def cell_table(names: list[str], cells: list[list[Cell]]) -> str:
-    """A line a cell, as CSV: who was attacked, who answers, what, how surely, and the sign."""
+def _cell_table(names: list[str], cells: list[list[Cell]]) -> str:
+    """The matrix as CSV: attacked model, answering model, its answer, its probability, verdict."""
     rows = [
         (attacked, model, cell.text, round(cell.percent, 2), cell.kind)
         for attacked, line in zip(names, cells, strict=True)
@@ -103,17 +110,15 @@ def cell_table(names: list[str], cells: list[list[Cell]]) -> str:
 
 def show_smallest(view: LabView) -> None:
     """The smallest budget that fools each model, across ensembles."""
-    found: dict[str, list[SmallestEps]] = {}
+    by_name: dict[str, list[SmallestEps]] = {}
     for info in view.infos:
         with errors_as_messages():
-            found[info.name] = _smallest(
-                info.digest, view.image.digest, info, view.image, view.choice
-            )
-    if not found:
+            by_name[info.name] = _smallest(info, view.image, view.choice)
+    if not by_name:
         return
     norm = view.choice.config.norm
-    colours = {info.name: colour_of(info) for info in view.infos if info.name in found}
-    frame = budget_frame(found, norm)
+    frame = budget_frame(by_name, norm)
+    colours = {info.name: colour_of(info) for info in view.infos if info.name in by_name}
     st.altair_chart(
         budget_chart(frame, colours, norm, is_dark()),
         key="smallest",
@@ -121,80 +126,78 @@ def show_smallest(view: LabView) -> None:
     )
     st.caption(
         "Each model is attacked itself, with the chosen attack at budgets found by bisection. A "
-        "better attack may need less, so each bar is an upper bound of what the model withstands. "
-        f"{view.image.title.capitalize()}; one image is no rate."
+        "better attack may need less, so each bar is an upper bound on what the model withstands. "
+        f"{view.image.title.capitalize()}; one image says nothing about accuracy."
     )
     show_figures(
-        [(models[-1].image, name, _smallest_caption(models[-1])) for name, models in found.items()]
+        [(models[-1].image, name, _caption(models[-1])) for name, models in by_name.items()]
     )
     offer_files(
         f"smallest-eps-{view.image.file_name}",
-        {"CSV": (lambda: frame.to_csv(index=False), "A line a bar; eps of 255 for L∞.")},
+        {"CSV": (lambda: frame.to_csv(index=False), "One line per bar; eps of 255 for L∞.")},
         "smallest",
     )
 
 
-def _smallest_caption(mixture: SmallestEps) -> str:
+def _caption(mixture: SmallestEps) -> str:
     if mixture.eps is None:
-        return "the mixture withstands all that was tried"
+        return "the mixture withstands every budget tried"
     return "smallest change that fools the mixture" if mixture.eps else "wrong before the attack"
 
 
-@st.cache_data(max_entries=128, show_spinner="Searching for the smallest eps")
-def _smallest(
-    digest: str, image: str, _info: CheckpointInfo, _image: ChosenImage, choice: AttackChoice
-) -> list[SmallestEps]:
-    return smallest_eps(
-        load_ensemble(_info), _image.pixels, _image.label, choice.config, choice.target
-    )
+@st.cache_data(
+    max_entries=128, show_spinner="Searching for the smallest eps", hash_funcs=BY_CONTENT
+)
+def _smallest(info: CheckpointInfo, image: ChosenImage, choice: AttackChoice) -> list[SmallestEps]:
+    ensemble = load_ensemble(info)
+    return smallest_eps(ensemble, image.pixels, image.label, choice.config, choice.target)
 
 
 def show_noise(view: LabView) -> None:
-    """The attack beside random noise of its size."""
+    """The attack beside random noise of the same size."""
     each_ensemble(view, lambda info: _show_noise(view, info))
     st.caption(
         f"{DRAWS} random perturbations (seed 0) of the same size as the attack's: for L∞ every "
-        "value moved by plus or minus it, for L2 Gaussian noise of that length. The picture is "
-        f"the first. {view.image.title.capitalize()}."
+        "value moves up or down by that much, for L2 Gaussian noise of that length. The picture "
+        f"shows the first. {view.image.title.capitalize()}."
     )
 
 
 def _show_noise(view: LabView, info: CheckpointInfo) -> None:
     outcome = view.outcome(info)
-    found = _noise(info.digest, view.image.digest, info, view.choice, outcome)
-    attacked, noisy = (CLASSES[int(said[-1].argmax())] for said in (outcome.after, found.after))
+    noise = _noise(info, view.image, view.choice)
+    attacked, noisy = (CLASSES[int(p[-1].argmax())] for p in (outcome.after, noise.after))
     if outcome.mixture is Verdict.WRONG_BEFORE:
         st.markdown("**The mixture was wrong before anything was done to the image.**")
     else:
         does = "fools" if outcome.mixture is Verdict.FOOLED else "does not fool"
         st.markdown(
-            f"**The attack {does} the mixture; noise of its size does in {found.fooled[-1]} of "
-            f"{found.draws} tries.**"
+            f"**The attack {does} the mixture; noise of the same size fools it in "
+            f"{noise.fooled[-1]} of {noise.draws} draws.**"
         )
     figures = [
         (outcome.clean, "Clean image", f"true class: {CLASSES[outcome.label]}"),
         (outcome.adversarial, "Attacked", f"the mixture says: {attacked}"),
-        (found.image, "Random noise", f"the mixture says: {noisy}"),
+        (noise.image, "Random noise", f"the mixture says: {noisy}"),
     ]
     show_figures(figures)
-    names = model_names(len(info.card.members))
-    right = outcome.before.argmax(1) == outcome.label
-    words = [
-        f"{name} {count} of {found.draws}" if ok else f"{name} was wrong before"
-        for name, count, ok in zip(names, found.fooled, right.tolist(), strict=True)
+    correct = (outcome.before.argmax(1) == outcome.label).tolist()
+    counts = [
+        f"{name} {count} of {noise.draws}" if is_correct else f"{name} was wrong before"
+        for name, count, is_correct in zip(
+            model_names(len(info.card.members)), noise.fooled, correct, strict=True
+        )
     ]
-    st.caption(f"Fooled by noise: {', '.join(words)}.")
+    st.caption(f"Fooled by noise: {', '.join(counts)}.")
     sheet = [(f"{title}: {caption.split(': ')[1]}", image) for image, title, caption in figures]
     footer = f"{info.name}, {view.image.title}, {describe(outcome)}"
     offer_files(
-        f"{info.name}-{view.image.file_name}-noise",
+        f"{view.file_stem(info)}-noise",
         {"PNG": (lambda: side_by_side(sheet, footer), "The three pictures, enlarged.")},
         f"noise-{info.name}",
     )
 
 
-@st.cache_data(max_entries=128, show_spinner=False)
-def _noise(
-    digest: str, image: str, _info: CheckpointInfo, choice: AttackChoice, _outcome: Examination
-) -> NoiseTest:
-    return noise_test(load_ensemble(_info), _outcome, DRAWS)
+@st.cache_data(max_entries=128, show_spinner=False, hash_funcs=BY_CONTENT)
+def _noise(info: CheckpointInfo, image: ChosenImage, choice: AttackChoice) -> NoiseTest:
+    return noise_test(load_ensemble(info), outcome_of(info, image, choice), DRAWS)

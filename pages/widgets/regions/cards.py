@@ -1,9 +1,10 @@
-"""One ensemble's maps of decision regions, what they hold in figures, and their downloads."""
+"""One ensemble's maps of decision regions, their figures and their downloads."""
 
 from __future__ import annotations
 
 import base64
 import json
+from dataclasses import dataclass
 from html import escape
 
 import streamlit as st
@@ -12,49 +13,88 @@ from dverge.charts.regions import region_sheet, region_svg
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import CLASSES
 from dverge.evaluation.naming import attack_title
-from dverge.exploration.regions import Regions
-from pages.widgets.shared.cards import is_dark
-from pages.widgets.shared.downloads import offer_files
-from pages.widgets.shared.image_choice import ChosenImage
-from pages.widgets.shared.links import attack_kind, victim_words
+from dverge.exploration.plane import Plane, attack_plane
+from dverge.exploration.regions import Regions, regions_on
+from pages.widgets.shared.attack_form import AttackChoice, attack_kind, victim_title
+from pages.widgets.shared.cards import Files, is_dark, offer_files, show_html
+from pages.widgets.shared.images import ChosenImage
+from pages.widgets.shared.resources import BY_CONTENT, load_fast
 
-LEAST_SHARE = 0.5  # per cent of the ball's points; a class with less is not told of
+LEAST_SHARE = 0.5  # per cent of the ball's points; a class with less is not listed
+
+
+@dataclass(frozen=True)
+class RegionChoice:
+    """Which part of an attack's plane is shown.
+
+    Attributes:
+        extent: half the side of the map in multiples of eps.
+        points: along each side, odd.
+        seed: of the random direction.
+    """
+
+    extent: float
+    points: int
+    seed: int
+
+
+# Without spinners, which would move the maps. The plane has a cache of its own because it stays
+# the same when the reach or the number of points changes.
+@st.cache_data(max_entries=64, show_spinner=False, hash_funcs=BY_CONTENT)
+def plane_of(
+    attacked: CheckpointInfo, image: ChosenImage, choice: AttackChoice, seed: int
+) -> Plane:
+    """The plane of an attack on a checkpoint; the seed draws the direction across."""
+    ensemble, config, victim = load_fast(attacked), choice.config, choice.victim
+    return attack_plane(
+        ensemble, image.pixels, image.label, config, victim, choice.target, seed=seed
+    )
+
+
+@st.cache_data(max_entries=64, show_spinner=False, hash_funcs=BY_CONTENT)
+def regions_of(
+    info: CheckpointInfo,
+    attacked: CheckpointInfo,
+    image: ChosenImage,
+    choice: AttackChoice,
+    view: RegionChoice,
+) -> Regions:
+    """What one checkpoint answers on the plane of an attack on another or itself."""
+    plane = plane_of(attacked, image, choice, view.seed)
+    extent = view.extent * choice.config.eps
+    return regions_on(plane, load_fast(info), image.label, extent=extent, points=view.points)
 
 
 def show_maps(info: CheckpointInfo, result: Regions) -> None:
-    """A map a model, all in one piece, so that they change together and nothing moves."""
+    """One map per model, all in one element, so that they change together and nothing moves."""
     figures = "".join(_figure(info, result, i) for i in range(len(result.models)))
-    st.html(f'<div class="dv {_theme()}"><div class="dv-maps">{figures}</div></div>')
+    show_html(f'<div class="dv-maps">{figures}</div>')
 
 
 def show_more(
     info: CheckpointInfo, attacked: CheckpointInfo, image: ChosenImage, result: Regions
 ) -> None:
-    """What each model says in figures, and the maps and what they are drawn from as files."""
+    """Each model's answers in figures, and the maps and their data as files."""
+    files: Files = {
+        "SVG": (
+            lambda: sheet(info, attacked, image, result),
+            "All maps on one sheet, with their settings.",
+        ),
+        "CSV": (result.to_csv, "Class and confidence, one line per point and model."),
+        "JSON": (
+            lambda: record(info, attacked, image, result),
+            "All settings, the checkpoint's digest, and every class and confidence.",
+        ),
+    }
     with st.container(horizontal=True, gap="small"):
-        more = st.popover(
+        with st.popover(
             "In figures",
             type="tertiary",
             icon=":material/percent:",
             key=f"regions-figures-{info.name}",
-        )
-        with more:
+        ):
             _show_table(result)
-        offer_files(
-            f"{info.name}-{image.file_name}-regions",
-            {
-                "SVG": (
-                    lambda: sheet(info, attacked, image, result),
-                    "All maps on one sheet, with their settings.",
-                ),
-                "CSV": (result.to_csv, "Class and confidence, a line a point and model."),
-                "JSON": (
-                    lambda: record(info, attacked, image, result),
-                    "All settings, the checkpoint's digest, and every class and confidence.",
-                ),
-            },
-            f"regions-{info.name}",
-        )
+        offer_files(f"{info.name}-{image.file_name}-regions", files, f"regions-{info.name}")
 
 
 def sheet(
@@ -65,7 +105,7 @@ def sheet(
     config = plane.config
     attack = attack_title(attack_kind(config), {"eps": config.eps, "steps": config.steps})
     settings = [
-        f"{attack}, gradient of the {victim_words(plane.victim)} of {attacked.name}",
+        f"{attack}, gradient of the {victim_title(plane.victim)} of {attacked.name}",
         *([f"target {CLASSES[plane.target]}"] if plane.target is not None else []),
         *([f"random start (seed {config.seed})"] if config.random_start else []),
         *([f"{config.restarts} restarts"] if config.restarts > 1 else []),
@@ -76,8 +116,8 @@ def sheet(
         f"Decision regions of {info.name}: {image.title}",
         [
             f"Plane: {', '.join(settings)}.",
-            f"{points} × {points} points; fainter is less sure; dashed: the eps ball; cross: where "
-            "the attack ends. Kept: the ball's points that get the true class.",
+            f"{points} × {points} points; paler is less confident; dashed: the eps ball; cross: "
+            "where the attack ends. Kept: the ball's points that get the true class.",
         ],
     )
 
@@ -109,36 +149,32 @@ def _figure(info: CheckpointInfo, result: Regions, model: int) -> str:
 
 
 def _show_table(result: Regions) -> None:
-    """What each model says at the image, where the attack ends and in the ball."""
+    """What each model answers at the image, where the attack ends and in the ball."""
     heads = ("Model", "Clean image", "Where the attack ends", "In the eps ball")
     head = "".join(f'<th scope="col">{text}</th>' for text in heads)
     rows = "".join(_row(result, i) for i in range(len(result.models)))
-    st.html(
-        f'<div class="dv dv-scroll {_theme()}"><table class="dv-said"><thead><tr>{head}</tr>'
-        f"</thead><tbody>{rows}</tbody></table></div>"
+    show_html(
+        f'<table class="dv-said"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>',
+        "dv-scroll",
     )
     st.caption(
-        "At the two points: the class a model says and how sure it is. In the ball: of the "
-        f"{int(result.within.sum()):,} points of the map that lie in the eps ball, how many it "
-        "gives to each class, the true class first. Of one plane through one image."
+        "At the two points: a model's answer and its probability. In the ball: the share of each "
+        f"class among the {int(result.within.sum()):,} points of the map that lie in the eps ball, "
+        "the true class first. This is one plane through one image."
     )
 
 
 def _row(result: Regions, model: int) -> str:
-    """One model's line of the table."""
+    """One model's row of the table."""
     last = model == len(result.models) - 1
     cells = []
     for moment in (result.before, result.after):
-        said = int(moment[model].argmax())
-        cells.append(f"{CLASSES[said]} {100 * moment[model, said].item():.0f} %")
+        answer = int(moment[model].argmax())
+        cells.append(f"{CLASSES[answer]} {100 * moment[model, answer].item():.0f} %")
     shares = enumerate(result.shares()[model].tolist())
     order = sorted(shares, key=lambda each: (each[0] != result.label, -each[1]))
-    told = [f"{CLASSES[i]} {x:.0f} %" for i, x in order if i == result.label or x >= LEAST_SHARE]
-    body = "".join(f"<td>{text}</td>" for text in (*cells, ", ".join(told)))
+    listed = [f"{CLASSES[i]} {x:.0f} %" for i, x in order if i == result.label or x >= LEAST_SHARE]
+    body = "".join(f"<td>{text}</td>" for text in (*cells, ", ".join(listed)))
     name = result.models[model].capitalize()
     kind = ' class="mixture"' if last else ""
     return f'<tr{kind}><th scope="row">{name}</th>{body}</tr>'
-
-
-def _theme() -> str:
-    return "dark" if is_dark() else "light"

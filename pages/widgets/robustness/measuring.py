@@ -1,4 +1,4 @@
-"""Starting evaluations, watching them, and what to do where nothing has been measured."""
+"""Starting evaluations, watching them, and offering to measure what is missing."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from dverge.evaluation.estimate import estimate_seconds
 from dverge.evaluation.evaluation import Evaluation
 from dverge.evaluation.protocols import PLANS, EvaluationConfig, Protocol
 from dverge.evaluation.store import Images
-from dverge.runs import RunState, RunView
+from dverge.runs import RunView
 from pages.widgets.robustness.view import SUMMARY_PROTOCOLS, show_images
+from pages.widgets.shared.attack_form import LARGEST_SEED
 from pages.widgets.shared.messages import errors_as_messages, show_error
-from pages.widgets.shared.resources import evaluations, results_of, run_manager
-from pages.widgets.shared.run_cards import run_head
-from pages.widgets.shared.words import duration
+from pages.widgets.shared.resources import BY_CONTENT, evaluations, results_of, run_manager
+from pages.widgets.shared.run_cards import duration, show_evaluation
 
-REFRESH = 1.0  # seconds between looks at an evaluation that goes on
+REFRESH = 1.0  # seconds between updates of the evaluations' cards
+REFUSAL = "measure-refusal"
 PROTOCOL_TITLES = {
     Protocol.STANDARD: "Standard",
     Protocol.AUTOATTACK: "AutoAttack",
@@ -35,79 +36,65 @@ PROTOCOL_HELP = {
     "image. The figures to quote.",
     Protocol.AUTOATTACK: "The standard set of four attacks (Croce & Hein 2020). Slow and strict.",
     Protocol.CURVE: "PGD of 20 steps at nine budgets from 0.005 to 0.07.",
-    Protocol.SANITY: "What shows whether an attack was too weak or a gradient masked.",
+    Protocol.SANITY: "Whether an attack was too weak or a gradient masked.",
     Protocol.REPORT: "The attacks of the report's tables, which are not projected: for comparison "
     "with those tables only.",
 }
 
 
 def show_evaluations() -> None:
-    """A card for each evaluation that goes on or can be gone on with; in place, once a second.
+    """A card for each evaluation that is active or can be resumed, updated in place.
 
-    The place is there without any, so that nothing below it is built anew as cards come and go.
+    Their container is there even when it is empty, so that nothing below it is rebuilt as cards
+    come and go.
     """
-    shown = [view for view in evaluations() if _unfinished(view)]
+    unfinished = _unfinished()
     with st.container(key="evaluations"):
-        if shown:
-            active = any(view.status.state.active for view in shown)
-            st.fragment(_cards, run_every=REFRESH if active else None)(_position(shown))
+        if unfinished:
+            active = any(view.status.state.active for view in unfinished)
+            st.fragment(_cards, run_every=REFRESH if active else None)(_progress(unfinished))
 
 
-def _cards(known: tuple[tuple[str, str, int], ...]) -> None:
+def _cards(drawn: tuple[tuple[str, str, int], ...]) -> None:
     with errors_as_messages():
-        shown = [view for view in evaluations() if _unfinished(view)]
-        if _position(shown) != known:
-            st.rerun()  # there are new figures, or one has ended
-        for view in shown:
-            with st.container(border=True, key=f"evaluation-{view.id}"):
-                run_head(view, PROTOCOL_TITLES[Protocol(view.spec.config["protocol"])])
-                st.progress(min(1.0, view.status.progress), text=_words(view))
-                if view.status.message:
-                    failed = view.status.state is RunState.FAILED
-                    (st.error if failed else st.info)(view.status.message)
+        unfinished = _unfinished()
+        if _progress(unfinished) != drawn:
+            st.rerun()  # there are new results, or one has ended
+        for view in unfinished:
+            show_evaluation(view, PROTOCOL_TITLES[Protocol(view.spec.config["protocol"])])
 
 
-def _unfinished(view: RunView) -> bool:
-    return view.status.state.active or view.status.state.resumable
+def _unfinished() -> list[RunView]:
+    return [v for v in evaluations() if v.status.state.active or v.status.state.resumable]
 
 
-def _position(views: Sequence[RunView]) -> tuple[tuple[str, str, int], ...]:
-    """What changes when the page has something new to show."""
+def _progress(views: Sequence[RunView]) -> tuple[tuple[str, str, int], ...]:
+    """Changes when the page has something new to show."""
     return tuple((view.id, str(view.status.state), int(view.status.epoch)) for view in views)
 
 
-def _words(view: RunView) -> str:
-    status, config = view.status, view.spec.config
-    count = len(config["checkpoints"])
-    words = [f"{status.epoch:.0f} measurements done", f"{count} ensemble{'s' * (count > 1)}"]
-    if status.seconds_left is not None and status.state.active:
-        words.append(f"{duration(status.seconds_left)} left")
-    elif status.elapsed:
-        words.append(f"{duration(status.elapsed)} so far")
-    return " · ".join([*words, *([status.device] if status.device else [])])
-
-
 def offer(infos: Sequence[CheckpointInfo], protocol: Protocol, images: Images, what: str) -> bool:
-    """Say what is missing, how long it takes, and offer to measure it; False if nothing is.
+    """Say what is missing, how long it takes, and offer to measure it; False if nothing is missing.
 
     Args:
-        infos: the ensembles that the figures are wanted of.
+        infos: the ensembles to measure.
         protocol: what to measure.
-        images: on which.
-        what: the figures, such as "Accuracy against eps".
+        images: what to measure on.
+        what: the results' title, such as "Accuracy against eps".
     """
     with errors_as_messages():
         missing = [info for info in infos if _missing(info, protocol, images)]
         if not missing:
             return False
-        if any(_is_on_it(view, missing, protocol, images) for view in evaluations()):
+        if any(_is_measuring(view, missing, protocol, images) for view in evaluations()):
             st.info(f"{what}: being measured; see above.", icon=":material/hourglass_top:")
             return True
-        names = ", ".join(f"**{info.name}**" for info in missing)
+        names = tuple(info.name for info in missing)
+        config = EvaluationConfig(names, protocol, images.split, images.n)
         with st.container(border=True, horizontal=True, vertical_alignment="center"):
             st.markdown(
-                f"{what}: not measured yet on {images.title} for {names}. "
-                f"About **{duration(_estimate(missing, protocol, images))}** here."
+                f"{what}: not measured yet on {images.title} for **{'**, **'.join(names)}**. "
+                f"About **{duration(_seconds(config, tuple(missing)))}** here."
             )
             st.button(
                 "Measure",
@@ -115,7 +102,7 @@ def offer(infos: Sequence[CheckpointInfo], protocol: Protocol, images: Images, w
                 type="primary",
                 key=f"measure-{protocol}",
                 on_click=_start,
-                args=(_config(missing, protocol, images),),
+                args=(config,),
             )
         _show_refusal()
     return True
@@ -140,22 +127,25 @@ def measure_form(infos: Sequence[CheckpointInfo]) -> None:
         help="Balanced over the classes; the same ones for every ensemble.",
     )
     with left:
-        st.number_input("Seed", 0, 2**31 - 1, 0, key="measure-seed", help="Of all chance.")
+        st.number_input(
+            "Seed", 0, LARGEST_SEED, 0, key="measure-seed", help="For everything random."
+        )
     st.caption(PROTOCOL_HELP[protocol])
     if not autoattack_available():
         st.caption("AutoAttack is an extra: `pip install pyautoattack==0.2.0`, then start again.")
     with errors_as_messages():
         names = tuple(info.name for info in infos)
-        config = _asked_for(names)
-        seconds = _seconds(str(config), config, tuple(info.digest for info in infos))
+        seconds = _seconds(_config_in_form(names), tuple(infos))
         device = describe_device(resolve_device("auto"))
-        about = f"About **{duration(seconds)}** on {device}." if seconds else "All is measured."
+        about = (
+            f"About **{duration(seconds)}** on {device}." if seconds else "All of this is measured."
+        )
         with st.container(horizontal=True, vertical_alignment="center"):
             st.button(
                 "Measure these ensembles",
                 icon=":material/speed:",
                 key="measure-any",
-                on_click=_start_asked_for,
+                on_click=_start_from_form,
                 args=(names,),
                 disabled=not seconds,
             )
@@ -163,8 +153,8 @@ def measure_form(infos: Sequence[CheckpointInfo]) -> None:
         _show_refusal()
 
 
-def _asked_for(names: tuple[str, ...]) -> EvaluationConfig:
-    """What the form says, with the usual for what it has not shown yet of a new protocol."""
+def _config_in_form(names: tuple[str, ...]) -> EvaluationConfig:
+    """The form's settings; the usual ones for fields of a new protocol that are not drawn yet."""
     state = st.session_state
     protocol = state["measure-protocol"]
     split = state.get(f"measure-split-{protocol}", _usual_split(protocol))
@@ -190,59 +180,50 @@ def _usual_count(protocol: Protocol, split: Split) -> int:
     return min(PLANS[protocol].images or most, most)
 
 
-def _config(
-    infos: Sequence[CheckpointInfo], protocol: Protocol, images: Images
-) -> EvaluationConfig:
-    return EvaluationConfig(tuple(i.name for i in infos), protocol, images.split, images.n)
-
-
 def _missing(info: CheckpointInfo, protocol: Protocol, images: Images) -> bool:
-    for kept in results_of(info):
-        about = kept
-        if about.protocol is protocol and about.data == images.data:
-            config = EvaluationConfig((info.name,), protocol, seed=about.seed)
-            if all(kept.find(measurement) for measurement in config.measurements()):
+    for file in results_of(info):
+        if file.protocol is protocol and file.data == images.data:
+            config = EvaluationConfig((info.name,), protocol, seed=file.seed)
+            if all(file.find(measurement) for measurement in config.measurements()):
                 return False
     return True
 
 
-def _is_on_it(
+def _is_measuring(
     view: RunView, infos: Sequence[CheckpointInfo], protocol: Protocol, images: Images
 ) -> bool:
     config = view.spec.config
-    wanted = {info.name for info in infos} & set(config["checkpoints"])
-    about = (config["protocol"], config["split"], config["images"])
-    same = about == (protocol, images.split, images.n)
-    return view.status.state.active and same and bool(wanted)
+    common = {info.name for info in infos} & set(config["checkpoints"])
+    measured = (config["protocol"], config["split"], config["images"])
+    same = measured == (protocol, images.split, images.n)
+    return view.status.state.active and same and bool(common)
 
 
-def _estimate(infos: Sequence[CheckpointInfo], protocol: Protocol, images: Images) -> float:
-    config = _config(infos, protocol, images)
-    return _seconds(str(config), config, tuple(info.digest for info in infos))
+@st.cache_data(
+    max_entries=64, ttl=600, show_spinner="Timing a few gradients", hash_funcs=BY_CONTENT
+)
+def _seconds(config: EvaluationConfig, infos: tuple[CheckpointInfo, ...]) -> float:
+    """How long an evaluation of these checkpoints, which the config names, takes here."""
+    return estimate_seconds(Evaluation(config))
 
 
-@st.cache_data(max_entries=64, ttl=600, show_spinner="Timing a few gradients")
-def _seconds(key: str, _config: EvaluationConfig, digests: tuple[str, ...]) -> float:
-    return estimate_seconds(Evaluation(_config))
-
-
-def _start_asked_for(names: tuple[str, ...]) -> None:
-    """Callback: of the form as it is at the click, which the page may not have drawn yet."""
-    _start(_asked_for(names))
+def _start_from_form(names: tuple[str, ...]) -> None:
+    """Callback: with the form as it is at the click, which the page may not have drawn yet."""
+    _start(_config_in_form(names))
 
 
 def _start(config: EvaluationConfig) -> None:
-    """Callback of the buttons: a click is not lost where a rerun is under way."""
-    st.session_state.pop("measure-refusal", None)
+    """Callback of the buttons: a click during a rerun is not lost."""
+    st.session_state.pop(REFUSAL, None)
     try:
         images = Evaluation(config).images
         run_manager().submit(config, f"{config.protocol}-{config.split}-{len(images)}")
         if config.protocol in SUMMARY_PROTOCOLS:
             show_images(Images.of(images))
     except DvergeError as error:
-        st.session_state["measure-refusal"] = error
+        st.session_state[REFUSAL] = error
 
 
 def _show_refusal() -> None:
-    if (refusal := st.session_state.get("measure-refusal")) is not None:
+    if (refusal := st.session_state.get(REFUSAL)) is not None:
         show_error(refusal)

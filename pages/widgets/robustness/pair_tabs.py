@@ -1,4 +1,4 @@
-"""Tabs about pairs of models: transfer of attacks, and the diversity of vulnerabilities (Eq. 2)."""
+"""Tabs about pairs of models: transfer of attacks, and diversity of vulnerabilities (Eq. 2)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dverge.models import LAYERS
 from pages.widgets.robustness.view import View
 from pages.widgets.shared.cards import is_dark, show_heading
 from pages.widgets.shared.messages import errors_as_messages
-from pages.widgets.shared.resources import load_fast
+from pages.widgets.shared.resources import BY_CONTENT, load_fast
 
 TRANSFER_EPS = (0.005, 0.01, 0.015, 0.02, 0.03, 8 / 255, 16 / 255)
 STEPS = 10
@@ -36,7 +36,7 @@ def show_transfer(view: View) -> None:
             format_func=eps_title,
             key="transfer-eps",
             width=360,
-            help="The budget of the attack that is passed on: PGD with 10 steps.",
+            help="The budget of the transferred attack, PGD with 10 steps.",
         )
         across = st.selectbox(
             "Attacker's own ensemble",
@@ -53,26 +53,22 @@ def show_transfer(view: View) -> None:
                 _show_transfer(surrogate or info, info, eps)
     st.caption(
         f"Per cent of images on which an attack crafted on the row's model (PGD L∞, {STEPS} steps, "
-        "random start, seed 0) fools the column's, among the images that all models of both "
-        f"get right before it, of {IMAGES} test images, 50 of each class. Lower is better for the "
-        "defence. The diagonal of one ensemble is the attack on the model itself."
+        f"random start, seed 0) fools the column's model. Of {IMAGES} test images, 50 of each "
+        "class, those count that all models of both ensembles classify correctly. Lower is better "
+        "for the defence. The diagonal of one ensemble is the attack on the model itself."
     )
 
 
 def _show_transfer(source: CheckpointInfo, target: CheckpointInfo, eps: float) -> None:
     show_heading(target)
-    result = _transfer(source.digest, target.digest, eps, source, target)
+    result = _transfer(source, target, eps)
     if not result.n:
-        st.info("There is no image that all models get right.")
+        st.info("There is no image that all models classify correctly.")
         return
-    ends = torch.tensor(
-        [
-            [result.interval(i, j) for j in range(len(result.columns))]
-            for i in range(len(result.rows))
-        ]
-    )
     rows, columns = (list(map(model_title, names)) for names in (result.rows, result.columns))
-    frame = matrix_frame(result.rate(), rows, columns, ends[..., 0], ends[..., 1])
+    ends = [[result.interval(i, j) for j in range(len(columns))] for i in range(len(rows))]
+    low, high = torch.tensor(ends).unbind(-1)
+    frame = matrix_frame(result.rate(), rows, columns, low, high)
     st.altair_chart(
         matrix_chart(frame, "Crafted on", "Fools", "Fooled (%)", (0, 100), dark=is_dark()),
         key=f"transfer-{target.name}",
@@ -80,20 +76,16 @@ def _show_transfer(source: CheckpointInfo, target: CheckpointInfo, eps: float) -
     )
     if source is target and len(rows) > 2:
         share = result.between_members()
-        words = f"Between its submodels, {share:.0f} % of the attacks carry over."
+        origin = f"Between its submodels, {share:.0f} % of the attacks carry over."
     else:
-        words = f"Crafted on {source.name}."
-    st.caption(f"{words} n = {result.n} images.")
+        origin = f"Crafted on {source.name}."
+    st.caption(f"{origin} n = {result.n} images.")
 
 
-@st.cache_data(max_entries=64, show_spinner="Attacking")
-def _transfer(
-    source: str, target: str, eps: float, _source: CheckpointInfo, _target: CheckpointInfo
-) -> Transfer:
-    first = load_fast(_source)
-    second = first if source == target else load_fast(_target)
+@st.cache_data(max_entries=64, show_spinner="Attacking", hash_funcs=BY_CONTENT)
+def _transfer(source: CheckpointInfo, target: CheckpointInfo, eps: float) -> Transfer:
     images = load(Split.SAMPLE).balanced(IMAGES)
-    return transfer(first, second, images, pgd(Norm.LINF, eps, steps=STEPS))
+    return transfer(load_fast(source), load_fast(target), images, pgd(Norm.LINF, eps, steps=STEPS))
 
 
 def show_diversity(view: View) -> None:
@@ -125,14 +117,14 @@ def show_diversity(view: View) -> None:
         st.caption(
             "The vulnerability diversity metric d of Eq. 2, in nats: the loss, towards the "
             "target's class, of one submodel on features distilled from the other. Higher means "
-            "more diverse. The diagonal is a submodel's loss on its own. It also grows when "
-            "submodels just become surer of themselves, as they do in any longer training, so look "
+            "more diverse. The diagonal is a submodel's loss on its own features. The metric also "
+            "grows when submodels merely become more confident, as in any longer training, so look "
             "at the shared features, too."
         )
     else:
         st.caption(
             "Per cent of the features distilled from the row's submodel that the column's takes "
-            "for the target, too. Off the diagonal, lower means that weaknesses are shared less."
+            "for the target, too. Off the diagonal, lower means fewer shared weaknesses."
         )
     st.caption(
         f"{PAIRS} pairs of test images of two classes (seed 0), {layer}; distilled within eps 0.07 "
@@ -141,19 +133,19 @@ def show_diversity(view: View) -> None:
 
 
 def _show_diversity(info: CheckpointInfo, what: str, layer: int | None) -> None:
-    result = _diversity(info.digest, info)
+    result = _diversity(info)
     names = [f"submodel {i + 1}" for i in range(len(info.card.members))]
     if what == LOSS:
         values, (low, high) = result.matrix(layer), result.interval(layer)
-        form = ("Submodel", "Submodel", "d (nats)", (0.0, 12.0), 1)
+        labels = ("Submodel", "Submodel", "d (nats)", (0.0, 12.0), 1)
     else:
         values = result.overlap(layer)
         half = 196 * (values / 100 * (1 - values / 100) / result.n).sqrt()
         low, high = (values - half).clamp_min(0), (values + half).clamp_max(100)
-        form = ("Distilled from", "Seen by", "Sees the target (%)", (0.0, 100.0), 0)
+        labels = ("Distilled from", "Seen by", "Sees the target (%)", (0.0, 100.0), 0)
     frame = matrix_frame(values, names, names, low, high)
     st.altair_chart(
-        matrix_chart(frame, *form, dark=is_dark()),
+        matrix_chart(frame, *labels, dark=is_dark()),
         key=f"diversity-{info.name}",
         alt=f"{what} between the submodels of {info.name}",
     )
@@ -164,6 +156,6 @@ def _show_diversity(info: CheckpointInfo, what: str, layer: int | None) -> None:
         st.caption(f"Mean between different submodels: {mean:.2f} {unit}.")
 
 
-@st.cache_data(max_entries=32, show_spinner="Distilling features")
-def _diversity(digest: str, _info: CheckpointInfo) -> Diversity:
-    return diversity(load_fast(_info), draw_pairs(load(Split.SAMPLE), PAIRS, seed=0))
+@st.cache_data(max_entries=32, show_spinner="Distilling features", hash_funcs=BY_CONTENT)
+def _diversity(info: CheckpointInfo) -> Diversity:
+    return diversity(load_fast(info), draw_pairs(load(Split.SAMPLE), PAIRS, seed=0))

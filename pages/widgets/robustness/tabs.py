@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import pandas as pd
 import streamlit as st
 
 from dverge.charts.robustness import eps_chart, eps_frame
@@ -15,8 +14,9 @@ from dverge.evaluation.store import Images
 from dverge.results import Result, headlines
 from pages.widgets.robustness.measuring import PROTOCOL_TITLES, offer
 from pages.widgets.robustness.pair_tabs import show_diversity, show_transfer
-from pages.widgets.robustness.view import View, measured_images, rows_on, title_of, usual_images
-from pages.widgets.shared.tabs import show_tabs
+from pages.widgets.robustness.view import View, measured_images, results_on, title_of, usual_images
+from pages.widgets.shared.cards import Files, offer_files
+from pages.widgets.shared.navigation import show_tabs
 
 SIGNAL_LOOKS = {
     Signal.FINE: ("green", ":material/check_circle:"),
@@ -26,7 +26,7 @@ SIGNAL_LOOKS = {
 
 
 def show_robustness_tabs(view: View) -> None:
-    """All tabs; the one that is open is drawn."""
+    """All tabs, a line each; only the open one is drawn."""
     contents = {
         "All figures": show_table,
         "Against eps": show_curve,
@@ -38,8 +38,8 @@ def show_robustness_tabs(view: View) -> None:
 
 
 def show_table(view: View) -> None:
-    """Every row there is of these ensembles on these images, to filter, sort and download."""
-    rows = [row for info in view.infos for row in rows_on(info, view.images, Protocol)]
+    """All results of these ensembles on these images, to filter, sort and download."""
+    rows = [row for info in view.infos for row in results_on(info, view.images, Protocol)]
     if not rows:
         st.caption("Nothing has been measured on these images yet.")
         return
@@ -54,7 +54,7 @@ def show_table(view: View) -> None:
         column_config={
             name: st.column_config.NumberColumn(format="%.1f %%", help=about)
             for name, about in (
-                ("Accuracy", "Images that the model is right on."),
+                ("Accuracy", "Share of images the model classifies correctly."),
                 ("95 % from", "Lower end of the Wilson interval."),
                 ("to", "Upper end of the Wilson interval."),
             )
@@ -68,31 +68,37 @@ def show_table(view: View) -> None:
         },
     )
     st.caption(f"{len(frame):,} figures on {view.images.title}. A click on a heading sorts.")
-    _downloads(frame, rows)
-    _warnings(rows)
+    files: Files = {
+        "CSV": (lambda: frame.to_csv(index=False), ""),
+        "JSON": (lambda: json.dumps([row.to_dict() for row in rows], indent=2), ""),
+        "LaTeX": (lambda: to_latex(frame), ""),
+        "Markdown": (lambda: to_markdown(frame), ""),
+    }
+    with st.container(horizontal=True):
+        offer_files("robustness", files, "table", quiet=False)
+    _show_warnings(rows)
 
 
-def _warnings(rows: list[Result]) -> None:
-    """What the attacks behind these figures had to say on their own reliability."""
-    found: dict[str, list[str]] = {}
+def _show_warnings(rows: list[Result]) -> None:
+    """Each warning of the attacks once, with the results that it is about."""
+    titles: dict[str, list[str]] = {}
     for row in rows:
         for text in row.warnings:
-            of = f"{row.checkpoint}, {title_of(row)}"
-            found.setdefault(text, [])
-            if of not in found[text]:
-                found[text].append(of)
-    for text, those in found.items():
-        st.warning(f"**{'; '.join(those)}**: {text}", icon=":material/warning:")
+            titles.setdefault(text, []).append(f"{row.checkpoint}, {title_of(row)}")
+    for text, about in titles.items():
+        about = list(dict.fromkeys(about))
+        st.warning(f"**{'; '.join(about)}**: {text}", icon=":material/warning:")
 
 
 def _filtered(rows: list[Result]) -> list[Result]:
-    """The rows that the filters above the table let through."""
-    there = list(dict.fromkeys(row.protocol for row in rows))
+    """The results chosen with the filters above the table."""
+    measured = list(dict.fromkeys(row.protocol for row in rows))
+    usual = [p for p in measured if p in (Protocol.STANDARD, Protocol.AUTOATTACK)]
     with st.container(horizontal=True, vertical_alignment="center"):
         protocols = st.pills(
             "Protocol",
-            there,
-            default=[p for p in there if p in (Protocol.STANDARD, Protocol.AUTOATTACK)] or there,
+            measured,
+            default=usual or measured,
             selection_mode="multi",
             format_func=PROTOCOL_TITLES.__getitem__,
             key="table-protocols",
@@ -109,10 +115,10 @@ def _filtered(rows: list[Result]) -> list[Result]:
         single = st.toggle(
             "Each attack on the mixture",
             key="table-single",
-            help="Also the attacks through the mean probability, the mean logit, the mean loss and "
-            "the submodels, each by itself.",
+            help="Also each attack by itself: through the mean probability, the mean logit, the "
+            "mean loss and the submodels.",
         )
-    own = {id(each) for each in headlines_of(rows)}
+    own = {id(each) for each in _headlines(rows)}
     return [
         row
         for row in rows
@@ -122,74 +128,50 @@ def _filtered(rows: list[Result]) -> list[Result]:
     ]
 
 
-def headlines_of(rows: list[Result]) -> list[object]:
-    """Each model's own figures, of each ensemble and protocol by itself."""
+def _headlines(rows: list[Result]) -> list[Result]:
+    """Each model's headline results, for each ensemble and protocol separately."""
     groups: dict[tuple[str, str], list[Result]] = {}
     for row in rows:
         groups.setdefault((row.checkpoint, row.protocol), []).append(row)
-    return [each for group in groups.values() for each in headlines(row for row in group)]
-
-
-def _downloads(frame: pd.DataFrame, rows: list[Result]) -> None:
-    files = {
-        "CSV": (lambda: frame.to_csv(index=False), "csv", "text/csv"),
-        "JSON": (
-            lambda: json.dumps([row.to_dict() for row in rows], indent=2),
-            "json",
-            "application/json",
-        ),
-        "LaTeX": (lambda: to_latex(frame), "tex", "text/plain"),
-        "Markdown": (lambda: to_markdown(frame), "md", "text/markdown"),
-    }
-    with st.container(horizontal=True):
-        for title, (make, ending, mime) in files.items():
-            st.download_button(
-                title,
-                make,
-                f"robustness.{ending}",
-                mime,
-                icon=":material/download:",
-                key=f"table-{ending}",
-                on_click="ignore",
-            )
+    return [each for group in groups.values() for each in headlines(group)]
 
 
 def show_curve(view: View) -> None:
     """Accuracy against the budget."""
     images = _images_for(view, Protocol.CURVE)
-    figures = {
-        info.name: headlines(row for row in rows)
+    by_name = {
+        info.name: headlines(rows)
         for info in view.infos
-        if (rows := rows_on(info, images, [Protocol.CURVE]))
+        if (rows := results_on(info, images, [Protocol.CURVE]))
     }
-    if figures:
+    if by_name:
         st.altair_chart(
-            eps_chart(eps_frame(figures), {name: view.colours[name] for name in figures}),
+            eps_chart(eps_frame(by_name), {name: view.colours[name] for name in by_name}),
             key="eps-curve",
             alt="Accuracy of mixtures and submodels against the attack's budget",
         )
         st.caption(
             f"PGD L∞ with 20 steps from one random start (seed 0), on {images.title}. Thick: "
-            "mixtures, with 95 % bands, the worst over attacks on the mixture and on each "
+            "mixtures with 95 % bands, the worst case over attacks on the mixture and on each "
             "submodel. Thin: submodels. Drag to move, scroll to zoom."
         )
     offer(view.infos, Protocol.CURVE, images, "Accuracy against eps")
 
 
 def show_sanity(view: View) -> None:
-    """Per ensemble, what speaks for or against its figures being an attack's best."""
+    """For each ensemble, signs that an attack on it was too weak or a gradient masked."""
     images = _images_for(view, Protocol.SANITY)
-    shown = [info for info in view.infos if rows_on(info, images, [Protocol.SANITY])]
+    shown = [info for info in view.infos if results_on(info, images, [Protocol.SANITY])]
     if shown:
         st.markdown(
             "An attack that is too weak, or a gradient that is masked, makes a model look robust. "
-            "These checks show the usual signs of it; each is about the model that does worst."
+            "These checks look for the usual signs; each is about the model that does worst."
         )
     with st.grid(min(3, max(1, len(shown))), min_column_width=320):
         for info in shown:
             with st.container(border=True):
                 st.markdown(f"**{info.name}**")
-                for check in sanity_checks(rows_on(info, images, [Protocol.SANITY])):
+                for check in sanity_checks(results_on(info, images, [Protocol.SANITY])):
                     colour, icon = SIGNAL_LOOKS[check.signal]
                     st.markdown(
                         f":{colour}[{icon} **{check.title}**]  \n:gray[:small[{check.reason}]]"
@@ -200,7 +182,7 @@ def show_sanity(view: View) -> None:
 
 
 def _images_for(view: View, protocol: Protocol) -> Images:
-    """The page's images if the protocol was measured on them, else those it was measured on."""
+    """The page's images if the protocol was measured on them, otherwise those it was."""
     measured = measured_images(view.infos, protocol)
     if any(each.data == view.images.data for each in measured):
         return view.images

@@ -16,19 +16,19 @@ from dverge.evaluation.protocols import Protocol
 from dverge.evaluation.store import Images, results_under, shared_images
 from dverge.reproduction.matching import snapshot_epoch
 from dverge.results import MIXTURE_NAME, Result, headlines
-from pages.widgets.shared.ensemble_choice import place_by_name
+from pages.widgets.shared.ensemble_choice import rank_in_method
 from pages.widgets.shared.resources import colour_of, evaluations, results_of
 
 MOST_COMPARED = 6
 SUMMARY_PROTOCOLS = (Protocol.STANDARD, Protocol.AUTOATTACK)
 FIRST_ATTACK = "PGD L∞ 8/255, 50 steps"
 USUAL = 1000  # images
-ASKED_FOR = "images-just-asked-for"
+REQUESTED = "images-just-requested"
 
 
 @dataclass(frozen=True)
 class View:
-    """The choice: ensembles with the baseline first, images, and the summary's attack."""
+    """What was chosen: ensembles (the baseline first), images, and the summary's attack."""
 
     infos: tuple[CheckpointInfo, ...]
     baseline: CheckpointInfo | None
@@ -40,15 +40,15 @@ class View:
         return {info.name: colour_of(info) for info in self.infos}
 
     def standings(self) -> list[Standing]:
-        """Where the ensembles stand that have been measured, the baseline first."""
-        found = (standing_of(info, self.images, self.attack) for info in self.infos)
-        return [standing for standing in found if standing is not None]
+        """The standings of the ensembles that have been measured, the baseline first."""
+        standings = (standing_of(info, self.images, self.attack) for info in self.infos)
+        return [standing for standing in standings if standing is not None]
 
 
 def choose_view(available: list[CheckpointInfo]) -> View:
     """Draw the page's choices and return them."""
-    by_name = {info.name: info for info in sorted(available, key=_place)}
-    first = [info.name for info in by_name.values() if _of_the_first_seed(info, available)]
+    by_name = {info.name: info for info in sorted(available, key=_rank)}
+    first = [info.name for info in by_name.values() if _is_first_seed(info, available)]
     measured = [name for name in first if _is_measured(by_name[name])]
     names = st.multiselect(
         "Ensembles",
@@ -57,8 +57,8 @@ def choose_view(available: list[CheckpointInfo]) -> View:
         max_selections=MOST_COMPARED,
         key="robust-ensembles",
         bind="query-params",
-        help="What to compare. The mixture of vanilla submodels is always there: an ensemble "
-        "gains by itself, and that is the fair baseline.",
+        help="What to compare. The mixture of vanilla submodels is always shown: any ensemble "
+        "gains something, so it is the fair baseline.",
     )
     baseline = next((info for info in by_name.values() if info.card.method == "vanilla"), None)
     chosen = [by_name[name] for name in names]
@@ -68,8 +68,8 @@ def choose_view(available: list[CheckpointInfo]) -> View:
     return View(tuple(chosen), baseline, images, _choose_attack(chosen, images))
 
 
-def _of_the_first_seed(info: CheckpointInfo, available: list[CheckpointInfo]) -> bool:
-    """Whether it is no snapshot, and of the lowest seed that its method has here, if of any."""
+def _is_first_seed(info: CheckpointInfo, available: list[CheckpointInfo]) -> bool:
+    """Whether it is no snapshot and has its method's lowest seed, or none."""
     seeds = [each.card.seed for each in available if each.card.method == info.card.method]
     lowest = min((seed for seed in seeds if seed is not None), default=None)
     return snapshot_epoch(info.name) is None and info.card.seed in (None, lowest)
@@ -79,51 +79,51 @@ def _is_measured(info: CheckpointInfo) -> bool:
     return any(each.protocol in SUMMARY_PROTOCOLS for each in results_of(info))
 
 
-def _place(info: CheckpointInfo) -> tuple[int, tuple[bool, str]]:
-    """Where an ensemble stands in lists: by method as one builds on another, then by name."""
+def _rank(info: CheckpointInfo) -> tuple[int, tuple[bool, str]]:
+    """A sort key: by method, in the order in which one builds on another, then by name."""
     methods = list(METHOD_COLOURS)
     method = info.card.method
-    return methods.index(method) if method in methods else len(methods), place_by_name(info)
+    return methods.index(method) if method in methods else len(methods), rank_in_method(info)
 
 
-def rows_on(info: CheckpointInfo, images: Images, protocols: Iterable[Protocol]) -> list[Result]:
-    """An ensemble's rows on these images under some protocols, each of the seed with most."""
-    kept = results_of(info)
-    return [row for protocol in protocols for row in results_under(kept, protocol, images)]
+def results_on(info: CheckpointInfo, images: Images, protocols: Iterable[Protocol]) -> list[Result]:
+    """An ensemble's results on these images under some protocols, each of the seed with most."""
+    files = results_of(info)
+    return [row for protocol in protocols for row in results_under(files, protocol, images)]
 
 
 def standing_of(info: CheckpointInfo, images: Images, attack: str) -> Standing | None:
     """An ensemble's models before and under an attack; None where that was not measured."""
-    rows = rows_on(info, images, SUMMARY_PROTOCOLS)
+    rows = results_on(info, images, SUMMARY_PROTOCOLS)
     own = headlines(rows)
-    clean = {figure.model: figure for figure in own if figure.attack == "clean"}
-    robust = {figure.model: figure for figure in own if title_of(figure) == attack}
+    clean = {row.model: row for row in own if row.attack == "clean"}
+    robust = {row.model: row for row in own if title_of(row) == attack}
     mixture = {
-        figure.parameters["victim"]: figure
-        for figure in rows
-        if figure.model == MIXTURE_NAME and title_of(figure) == attack
+        row.parameters["victim"]: row
+        for row in rows
+        if row.model == MIXTURE_NAME and title_of(row) == attack
     }
     return Standing(info.name, clean, robust, mixture) if clean and robust else None
 
 
-def title_of(figure: Result) -> str:
-    """The attack behind a figure."""
-    return attack_title(figure.attack, figure.parameters)
+def title_of(result: Result) -> str:
+    """The attack behind a result."""
+    return attack_title(result.attack, result.parameters)
 
 
 def usual_images() -> Images:
-    """A thousand test images, which are bundled."""
+    """The thousand bundled test images."""
     return Images(Split.TEST, USUAL, load(Split.SAMPLE).digest)
 
 
 def measured_images(infos: Iterable[CheckpointInfo], *protocols: Protocol) -> list[Images]:
-    """The sets of images that protocols were measured on; those that most share come first."""
+    """The sets of images that protocols were measured on, those of most ensembles first."""
     return shared_images(map(results_of, infos), *protocols)
 
 
 def show_images(choice: Images) -> None:
-    """Turn the page to these images; to be called before it is drawn."""
-    st.session_state[ASKED_FOR] = choice
+    """Switch the page to these images; call it before the page is drawn."""
+    st.session_state[REQUESTED] = choice
     st.session_state["robust-images"] = choice.title
 
 
@@ -131,8 +131,8 @@ def _choose_images(infos: list[CheckpointInfo]) -> Images:
     options = {each.title: each for each in measured_images(infos, *SUMMARY_PROTOCOLS)}
     usual = usual_images()
     options.setdefault(usual.title, usual)
-    if (asked_for := st.session_state.get(ASKED_FOR)) is not None:
-        options.setdefault(asked_for.title, asked_for)
+    if (requested := st.session_state.get(REQUESTED)) is not None:
+        options.setdefault(requested.title, requested)
     if full_data_available():
         whole = Images.of(load(Split.TEST))
         options.setdefault(whole.title, whole)
@@ -141,26 +141,26 @@ def _choose_images(infos: list[CheckpointInfo]) -> Images:
         list(options),
         key="robust-images",
         bind="query-params",
-        help="All figures side by side are of the same images. A thousand are balanced over the "
-        "classes and bundled with the app.",
+        help="All figures side by side are of the same images. A thousand, balanced over the "
+        "classes, are bundled with the app.",
     )
     return options[title]
 
 
 def _choose_attack(infos: list[CheckpointInfo], images: Images) -> str:
-    rows = [row for info in infos for row in rows_on(info, images, SUMMARY_PROTOCOLS)]
+    rows = [row for info in infos for row in results_on(info, images, SUMMARY_PROTOCOLS)]
     titles = list(dict.fromkeys(title_of(row) for row in rows if row.attack != "clean"))
-    there = FIRST_ATTACK in titles
-    # While it is still to be measured, what is shown in its place is not to stick.
+    available = FIRST_ATTACK in titles
+    # While the usual attack is being measured, the box must not keep the one shown in its place.
     states = [view.status.state for view in evaluations()]
-    sticks = there or not any(state.active or state.resumable for state in states)
+    keep = available or not any(state.active or state.resumable for state in states)
     return st.selectbox(
         "Attack",
         titles or [FIRST_ATTACK],
-        index=titles.index(FIRST_ATTACK) if there else 0,
-        key="robust-attack" if sticks else None,
-        bind="query-params" if sticks else None,
+        index=titles.index(FIRST_ATTACK) if available else 0,
+        key="robust-attack" if keep else None,
+        bind="query-params" if keep else None,
         disabled=not titles,
-        help="What the summary is about. The mixture's figure is the worst over attacks through "
-        "its mean probability, its mean logit, its mean loss and each submodel, image by image.",
+        help="The attack in the summary. The mixture's figure is each image's worst case over the "
+        "attacks through its mean probability, its mean logit, its mean loss and each submodel.",
     )

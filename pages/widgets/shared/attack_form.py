@@ -1,8 +1,10 @@
-"""The attack's settings: a form whose values live in the page's address."""
+"""The attack's settings: a form whose values live in the page's address, and links that fill it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import streamlit as st
 
@@ -15,11 +17,12 @@ LINF_EPS = tuple(sorted([*(i / 255 for i in range(33)), 0.03, 40 / 255, 48 / 255
 L2_EPS = tuple(i / 20 for i in range(61))
 AUTOMATIC = "2.5 · eps / steps"
 UNTARGETED = "no target"
+LARGEST_SEED = 2**31 - 1
 
 
 @dataclass(frozen=True)
 class AttackChoice:
-    """What the form holds."""
+    """What was chosen in the form."""
 
     config: AttackConfig
     victim: Victim
@@ -30,7 +33,7 @@ def attack_form(most_members: int) -> AttackChoice:
     """Draw the form and return what was last applied.
 
     Args:
-        most_members: of the ensembles shown; the victims to choose from.
+        most_members: the largest number of members of an ensemble shown; the form offers as many.
 
     Raises:
         ConfigError: the address holds values that do not go together.
@@ -48,68 +51,41 @@ def attack_form(most_members: int) -> AttackChoice:
     )
     kind = require_choice(Attack, "attack", name)
     with st.form("attack-settings", border=False):
-        config, victim, target = _fields(kind, most_members)
+        eps = _choose_eps(kind)
+        settings = {} if kind is Attack.FGSM else _choose_steps()
+        victim = st.selectbox(
+            "Victim",
+            ["mixture", *(f"member-{i}" for i in range(1, most_members + 1))],
+            format_func=lambda value: victim_title(parse_victim(value)),
+            key="victim",
+            bind="query-params",
+            help="Whose gradient the attack follows. An attack on one submodel shows what "
+            "transfers to the others; an attack on the mixture is the ensemble attacked as "
+            "deployed.",
+        )
+        with st.expander("More settings"):
+            target = st.selectbox(
+                "Target class",
+                [UNTARGETED, *CLASSES],
+                key="target",
+                bind="query-params",
+                help="Push towards one class instead of away from the true one.",
+            )
+            if kind is not Attack.FGSM:
+                settings |= _choose_details(1.0 if kind is Attack.PGD_LINF else 10.0)
         st.form_submit_button(
             "Attack", type="primary", icon=":material/bolt:", width="stretch", shortcut="Ctrl+Enter"
         )
-    return AttackChoice(config, victim, target)
-
-
-def _fields(kind: Attack, most_members: int) -> tuple[AttackConfig, Victim, int | None]:
-    eps = _eps(kind)
-    steps = random_start = step_size = restarts = seed = None
-    if kind is not Attack.FGSM:
-        left, right = st.columns(2)
-        steps = left.number_input(
-            "Steps", 1, 1000, 10, key="steps", bind="query-params", help="Gradient steps a try."
-        )
-        restarts = right.number_input(
-            "Restarts",
-            1,
-            100,
-            1,
-            key="restarts",
-            bind="query-params",
-            help="Tries from different random starts; the image keeps the worst.",
-        )
-    victims = ["mixture", *(f"member-{i}" for i in range(1, most_members + 1))]
-    victim = st.selectbox(
-        "Victim",
-        victims,
-        format_func=lambda value: value.replace("member-", "submodel "),
-        key="victim",
-        bind="query-params",
-        help="Whose gradient the attack follows. An attack on one submodel shows what transfers "
-        "to the others; an attack on the mixture is the ensemble attacked as deployed.",
-    )
-    with st.expander("More settings"):
-        target = st.selectbox(
-            "Target class",
-            [UNTARGETED, *CLASSES],
-            key="target",
-            bind="query-params",
-            help="Push towards one class instead of away from the true one.",
-        )
-        if kind is not Attack.FGSM:
-            step_size, random_start, seed = _pgd_details(kind)
     aim = None if target == UNTARGETED else CLASSES.index(target)
-    targeted = aim is not None
     if kind is Attack.FGSM:
-        return fgsm(eps, targeted=targeted), parse_victim(victim), aim
-    config = pgd(
-        Norm.LINF if kind is Attack.PGD_LINF else Norm.L2,
-        eps,
-        steps=steps or 10,
-        step_size=step_size,
-        random_start=bool(random_start),
-        restarts=restarts or 1,
-        targeted=targeted,
-        seed=seed or 0,
-    )
-    return config, parse_victim(victim), aim
+        config = fgsm(eps, targeted=aim is not None)
+    else:
+        norm = Norm.LINF if kind is Attack.PGD_LINF else Norm.L2
+        config = pgd(norm, eps, targeted=aim is not None, **settings)
+    return AttackChoice(config, parse_victim(victim), aim)
 
 
-def _eps(kind: Attack) -> float:
+def _choose_eps(kind: Attack) -> float:
     """The budget, on a slider that shows both units for L-inf."""
     if kind is Attack.PGD_L2:
         return st.select_slider(
@@ -125,7 +101,7 @@ def _eps(kind: Attack) -> float:
         "eps (L∞, per pixel)",
         LINF_EPS,
         8 / 255,
-        format_func=linf_label,
+        format_func=linf_title,
         key="eps",
         bind="query-params",
         help="No pixel value changes by more than this. 8/255 is the usual budget; "
@@ -133,16 +109,30 @@ def _eps(kind: Attack) -> float:
     )
 
 
-def linf_label(eps: float) -> str:
-    """An L-inf budget in both units, such as "8/255 = 0.0314"."""
-    return f"{round(255 * eps, 2):g}/255 = {eps:.4f}"
+def _choose_steps() -> dict[str, Any]:
+    """PGD's steps and restarts."""
+    left, right = st.columns(2)
+    steps = left.number_input(
+        "Steps", 1, 1000, 10, key="steps", bind="query-params", help="Gradient steps per restart."
+    )
+    restarts = right.number_input(
+        "Restarts",
+        1,
+        100,
+        1,
+        key="restarts",
+        bind="query-params",
+        help="Attempts from different random starts; the strongest one counts.",
+    )
+    return {"steps": steps, "restarts": restarts}
 
 
-def _pgd_details(kind: Attack) -> tuple[float | None, bool, int]:
+def _choose_details(largest_step: float) -> dict[str, Any]:
+    """PGD's step size, random start and seed."""
     step_size = st.number_input(
         "Step size",
         0.0,
-        1.0 if kind is Attack.PGD_LINF else 10.0,
+        largest_step,
         None,
         step=0.001,
         format="%.4f",
@@ -161,10 +151,63 @@ def _pgd_details(kind: Attack) -> tuple[float | None, bool, int]:
     seed = st.number_input(
         "Seed",
         0,
-        2**31 - 1,
+        LARGEST_SEED,
         0,
         key="seed",
         bind="query-params",
         help="Of the random start: the same seed gives the same attack.",
     )
-    return step_size, random_start, seed
+    return {"step_size": step_size, "random_start": random_start, "seed": seed}
+
+
+def linf_title(eps: float) -> str:
+    """An L-inf budget in both units, such as "8/255 = 0.0314"."""
+    return f"{round(255 * eps, 2):g}/255 = {eps:.4f}"
+
+
+def victim_title(victim: Victim) -> str:
+    """A victim as on screen, such as "submodel 2"."""
+    return str(victim).replace("member-", "submodel ")
+
+
+def attack_kind(config: AttackConfig) -> Attack:
+    """Which of the named attacks a config is a setting of."""
+    if config.norm is Norm.L2:
+        return Attack.PGD_L2
+    one_step = config == fgsm(config.eps, targeted=config.targeted)
+    return Attack.FGSM if one_step else Attack.PGD_LINF
+
+
+def attack_query(
+    choice: AttackChoice, image_number: int | None, ensembles: Sequence[str]
+) -> dict[str, str | list[str]]:
+    """The query parameters that open a page with this form on the same attack.
+
+    Args:
+        choice: from the form.
+        image_number: in CIFAR-10's test set; None leaves the other page's image as it is.
+        ensembles: names of checkpoints; a page takes the first ones, as many as it shows.
+    """
+    config, kind = choice.config, attack_kind(choice.config)
+    query: dict[str, str | list[str]] = {
+        "ensembles": list(ensembles),
+        "attack": ATTACK_TITLES[kind],
+        "victim": victim_title(choice.victim),
+        "target": UNTARGETED if choice.target is None else CLASSES[choice.target],
+    }
+    if image_number is not None:
+        query["image"] = str(image_number)
+    if config.norm is Norm.LINF:
+        query["eps"] = linf_title(config.eps)
+    else:
+        query["eps-l2"] = f"{config.eps:.2f}"
+    if kind is not Attack.FGSM:
+        query |= {
+            "steps": str(config.steps),
+            "restarts": str(config.restarts),
+            "random": str(config.random_start).lower(),
+            "seed": str(config.seed),
+        }
+        if config.step_size != pgd(config.norm, config.eps, steps=config.steps).step_size:
+            query["step"] = repr(config.step_size)  # otherwise the form's own default
+    return query

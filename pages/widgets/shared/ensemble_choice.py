@@ -15,9 +15,9 @@ def choose_ensembles(
     """The checkpoints to compare, by name in the page's address.
 
     Args:
-        available: all there are.
-        methods: at first there is one checkpoint of each of these, in their order.
-        most: so many at once.
+        available: all checkpoints.
+        methods: the page opens with one checkpoint of each of these, in this order.
+        most: how many can be chosen.
         where: how they are shown, such as "side by side".
     """
     named = {info.name: info for info in available}
@@ -34,12 +34,12 @@ def choose_ensembles(
 
 
 def first_of_each(available: list[CheckpointInfo], methods: Sequence[str]) -> list[CheckpointInfo]:
-    """The first checkpoint of each method, in the methods' order; if there is none, any one."""
-    ordered = sorted(available, key=place_by_name)
-    kinds = [[info for info in ordered if info.card.method == method] for method in methods]
-    return [kind[0] for kind in kinds if kind] or available[:1]
+    """The first checkpoint of each method, in the methods' order; any one if there is none."""
+    ordered = sorted(available, key=rank_in_method)
+    by_method = [[info for info in ordered if info.card.method == method] for method in methods]
+    return [infos[0] for infos in by_method if infos] or available[:1]
 
 
-def place_by_name(info: CheckpointInfo) -> tuple[bool, str]:
-    """The place among those of one method: those named like it come first."""
+def rank_in_method(info: CheckpointInfo) -> tuple[bool, str]:
+    """A sort key within one method: checkpoints whose name starts with the method come first."""
     return not info.name.startswith(f"{info.card.method}-"), info.name

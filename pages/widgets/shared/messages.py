@@ -20,7 +20,7 @@ Change = Callable[[Path], object]
 
 @contextlib.contextmanager
 def errors_as_messages() -> Iterator[None]:
-    """Show what goes wrong inside as a message; the rest of the page goes on."""
+    """Show what goes wrong inside as a message; the rest of the page is drawn."""
     try:
         yield
     except DvergeError as error:
@@ -28,11 +28,11 @@ def errors_as_messages() -> Iterator[None]:
     except OSError as error:
         log.exception("a file could not be used")
         st.error(f"A file could not be read or written: {error}", icon=":material/error:")
-    except Exception as error:  # a bug: the terminal tells all of it
-        log.exception("unforeseen error")
+    except Exception as error:  # a bug: the terminal shows all of it
+        log.exception("unexpected error")
         st.error(
-            f"Something unforeseen went wrong ({type(error).__name__}). The terminal that runs "
-            "the app tells more; nothing on disk was changed by it.",
+            f"Something unexpected went wrong ({type(error).__name__}). The terminal that runs "
+            "the app shows more; nothing on disk was changed by it.",
             icon=":material/error:",
         )
 
@@ -67,10 +67,15 @@ def _button(title: str, change: Change, item: Broken, help: str | None = None) -
         st.rerun()
 
 
+def ask_for_an_ensemble() -> None:
+    """Say where to choose, when no ensemble is chosen."""
+    st.info("Choose at least one ensemble on the left.", icon=":material/arrow_back:")
+
+
 def stop_without_checkpoints() -> NoReturn:
     """Say how to get a checkpoint, and end the page here."""
     st.info(
-        "There is no checkpoint yet. Train an ensemble, or take in weights with "
+        "There is no checkpoint yet. Train an ensemble, or import weights with "
         "`python -m dverge import FILE.pth --name NAME`.",
         icon=":material/model_training:",
     )

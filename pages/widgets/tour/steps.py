@@ -1,4 +1,4 @@
-"""The tour's steps: one idea each, a picture computed now, and a figure measured before."""
+"""The tour's steps: one idea each, a picture computed now, and a figure measured on many."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ from pages.widgets.shared.cards import (
     show_answers,
     show_figures,
     show_heading,
+    show_html,
+    show_matrix,
     show_pictures,
     show_verdict,
 )
-from pages.widgets.shared.image_choice import numbered_image
-from pages.widgets.shared.matrix import show_matrix
-from pages.widgets.shared.resources import colour_of, load_ensemble
+from pages.widgets.shared.images import ChosenImage, numbered_image
+from pages.widgets.shared.resources import BY_CONTENT, colour_of, load_ensemble
 
 SCALE = 16 / 255
 LARGE = 300  # px
@@ -40,21 +41,25 @@ LARGE = 300  # px
 
 @dataclass(frozen=True)
 class TourView:
-    """What the steps draw from: the choice and its three checkpoints."""
+    """What the steps draw: the chosen images and the three checkpoints."""
 
     tour: Tour
     vanilla: CheckpointInfo
     diverse: CheckpointInfo
     trained: CheckpointInfo
 
+    @property
+    def image(self) -> ChosenImage:
+        image = numbered_image(self.tour.image)
+        assert image is not None  # it is in the bundled sample
+        return image
+
     def outcome(self, info: CheckpointInfo, victim: Victim = MIXTURE) -> Examination:
         """The attack on the tour's image."""
-        image = numbered_image(self.tour.image)
-        assert image is not None  # it is of the bundled sample
-        return outcome_of(info, image, AttackChoice(ATTACK, victim, None))
+        return outcome_of(info, self.image, AttackChoice(ATTACK, victim, None))
 
     def robust(self, info: CheckpointInfo) -> tuple[Result, Result] | None:
-        """The mixture's accuracy before and under attack, of the kept evaluations."""
+        """The mixture's accuracy before and under attack, from the stored results."""
         standing = standing_of(info, usual_images(), FIRST_ATTACK)
         if standing is None:
             return None
@@ -63,7 +68,7 @@ class TourView:
 
 @dataclass(frozen=True)
 class Step:
-    """One step: its title, what draws it, and whether that is of the image under attack."""
+    """One step: its title, what draws it, and whether it shows the image under attack."""
 
     title: str
     show: Callable[[TourView], None]
@@ -75,23 +80,19 @@ def _lead(text: str) -> None:
 
 
 def _figures(*figures: tuple[str, str]) -> None:
-    """Large numbers, each with what it is of."""
+    """Large numbers, each with a line that says what it is."""
     body = "".join(
         f"<div><b>{escape(value)}</b><span>{escape(what)}</span></div>" for value, what in figures
     )
-    st.html(f'<div class="dv dv-figure">{body}</div>')
+    show_html(body, "dv-figure")
 
 
-def _per_cent(figure: Result) -> str:
-    return f"{figure.accuracy:.1f} %"
+def _per_cent(result: Result) -> str:
+    return f"{result.accuracy:.1f} %"
 
 
-def _interval(figure: Result) -> str:
-    return f"95 % interval {figure.ci_low:.1f} to {figure.ci_high:.1f}"
-
-
-def _of_many(figure: Result) -> str:
-    return f"of {figure.n:,} test images"
+def _interval(result: Result) -> str:
+    return f"95 % interval {result.ci_low:.1f} to {result.ci_high:.1f}"
 
 
 def show_ensemble(view: TourView) -> None:
@@ -109,7 +110,7 @@ def show_ensemble(view: TourView) -> None:
         show_answers(outcome, view.vanilla, before_only=True)
     if (figures := view.robust(view.vanilla)) is not None:
         clean = figures[0]
-        what = f"{_of_many(clean)} the mixture gets right ({_interval(clean)})"
+        what = f"of {clean.n:,} test images the mixture classifies correctly ({_interval(clean)})"
         _figures((_per_cent(clean), what))
 
 
@@ -118,15 +119,15 @@ def show_attack(view: TourView) -> None:
     outcome = view.outcome(view.vanilla)
     says = CLASSES[int(outcome.after[-1].argmax())]
     _lead(
-        "No pixel value changes by more than 8 of 255, hardly to be seen. Now the mixture says "
+        "No pixel value changes by more than 8 of 255, which is hard to see. Now the mixture says "
         f"<b>{says}</b>, with {100 * float(outcome.after[-1].max()):.0f} % confidence. An "
-        "<b>adversarial attack</b> has followed its gradient, ten steps."
+        "<b>adversarial attack</b> has followed its gradient for ten steps."
     )
     show_pictures(outcome, SCALE, LARGE)
     if (figures := view.robust(view.vanilla)) is not None:
         clean, robust = figures
         _figures(
-            (_per_cent(clean), f"{_of_many(clean)} right without an attack"),
+            (_per_cent(clean), f"of {clean.n:,} test images correct without an attack"),
             (_per_cent(robust), f"under {FIRST_ATTACK} ({_interval(robust)})"),
         )
 
@@ -134,8 +135,8 @@ def show_attack(view: TourView) -> None:
 def show_noise(view: TourView) -> None:
     """It is not just noise."""
     outcome = view.outcome(view.vanilla)
-    found = _noise(view.vanilla.digest, view.tour.image, view.vanilla, outcome)
-    attacked, noisy = (CLASSES[int(p[-1].argmax())] for p in (outcome.after, found.after))
+    noise = _noise(view.vanilla, view.image)
+    attacked, noisy = (CLASSES[int(p[-1].argmax())] for p in (outcome.after, noise.after))
     _lead(
         "Is any change enough? No: random noise of exactly the same size leaves the answer as it "
         "is. The attack finds the few directions in which the networks are weak."
@@ -143,26 +144,27 @@ def show_noise(view: TourView) -> None:
     show_figures(
         [
             (outcome.adversarial, "Attacked", f"the mixture says: {attacked}"),
-            (found.image, "Random noise of the same size", f"the mixture says: {noisy}"),
+            (noise.image, "Random noise of the same size", f"the mixture says: {noisy}"),
         ],
         LARGE,
     )
     _figures(
-        (f"{found.fooled[-1]} of {found.draws}", "random perturbations fool the mixture"),
+        (f"{noise.fooled[-1]} of {noise.draws}", "random perturbations fool the mixture"),
         ("1 of 1", "attack does"),
     )
 
 
-@st.cache_data(max_entries=8, show_spinner=False)
-def _noise(digest: str, image: int, _info: CheckpointInfo, _outcome: Examination) -> NoiseTest:
-    return noise_test(load_ensemble(_info), _outcome, DRAWS, SEED)
+@st.cache_data(max_entries=8, show_spinner=False, hash_funcs=BY_CONTENT)
+def _noise(info: CheckpointInfo, image: ChosenImage) -> NoiseTest:
+    outcome = outcome_of(info, image, AttackChoice(ATTACK, MIXTURE, None))
+    return noise_test(load_ensemble(info), outcome, DRAWS, SEED)
 
 
 def show_transfer(view: TourView) -> None:
     """One attack fools all vanilla submodels, and only one of DVERGE's."""
     _lead(
-        "Networks trained alike share weaknesses: here, an attack made against <b>one</b> fools "
-        "the others, too. <b>DVERGE</b> trains them to differ: here, it stops at its victim."
+        "Networks trained in the same way share weaknesses: here, an attack on <b>one</b> also "
+        "fools the others. <b>DVERGE</b> trains them to differ: here, it fools its victim only."
     )
     with st.grid(2, min_column_width=380):
         for info in (view.vanilla, view.diverse):
@@ -177,22 +179,22 @@ def show_transfer(view: TourView) -> None:
     _figures(
         *(
             (
-                f"{100 * fooled / tries:.0f} %",
-                f"of {tries:,} attacks carry over in {name}, over many images",
+                f"{100 * fooled / attacks:.0f} %",
+                f"of {attacks:,} attacks carry over in {name}, over many images",
             )
-            for name, (fooled, tries) in view.tour.transfer.items()
+            for name, (fooled, attacks) in view.tour.transfer.items()
         )
     )
 
 
 def show_features(view: TourView) -> None:
-    """What the networks take for another class."""
+    """Features that networks mistake for another class."""
     pair = _pair(view.tour)
     source, target = (CLASSES[int(each.labels[0])] for each in (pair.sources, pair.targets))
     _lead(
         f"What are such weaknesses? Here is a {source}, changed slightly until one submodel takes "
-        f"it for a {target}: a <b>distilled feature</b> of that submodel. Others that see the "
-        f"{target} in it, too, share the weakness. DVERGE makes that rarer."
+        f"it for a {target}: a <b>distilled feature</b> of that submodel. Others that also see the "
+        f"{target} in it share the weakness. DVERGE makes that rarer."
     )
     with st.grid(2, min_column_width=380):
         for info in (view.vanilla, view.diverse):
@@ -203,7 +205,7 @@ def show_features(view: TourView) -> None:
         *(
             (
                 f"{100 * seen / of:.0f} %",
-                f"of {of:,} answers about another submodel's feature are its target in {name}",
+                f"of {of:,} answers about another submodel's feature name its target in {name}",
             )
             for name, (seen, of) in view.tour.overlap.items()
         )
@@ -212,7 +214,7 @@ def show_features(view: TourView) -> None:
         f"Source: test image {view.tour.source}; target: test image {view.tour.target}. Distilled "
         f"from the outputs (layer {LAYER}), eps 0.07, 10 steps. Chosen by code: only "
         f"{view.tour.pairs_fitting} of {PAIRS} random pairs of bundled test images show it so "
-        "clearly; the large figures are of all of them."
+        "clearly; the large figures are over all of them."
     )
 
 
@@ -225,28 +227,27 @@ def _pair(tour: Tour) -> Pairs:
     return Pairs(numbered(tour.source), numbered(tour.target))
 
 
-@st.cache_data(max_entries=8, show_spinner=False)
-def _features(
-    digest: str, source: str, target: str, _info: CheckpointInfo, _pair: Pairs
-) -> Distilled:
-    return distilled(load_ensemble(_info), _pair)
+@st.cache_data(max_entries=8, show_spinner=False, hash_funcs=BY_CONTENT)
+def _features(info: CheckpointInfo, pair: Pairs) -> Distilled:
+    return distilled(load_ensemble(info), pair)
 
 
 def _show_features(info: CheckpointInfo, pair: Pairs) -> None:
-    found = _features(info.digest, pair.sources.digest, pair.targets.digest, info, pair)
-    names = model_names(found.members)[:-1]
-    features = found.images[:, LAYER - 1, -1]
+    result = _features(info, pair)
+    names = model_names(result.members)[:-1]
+    features = result.images[:, LAYER - 1, -1]
     show_figures(
-        [(pair.sources.pixels(), "Source", CLASSES[found.source])]
+        [(pair.sources.pixels(), "Source", CLASSES[result.source])]
         + [(image, "Distilled", f"on {name}") for image, name in zip(features, names, strict=True)],
         130,
     )
-    said = found.log_probs[:, LAYER - 1, -1, :-1]
-    show_matrix("Distilled on", "says", names, names, [feature_cells(found, s) for s in said])
+    answers = result.log_probs[:, LAYER - 1, -1, :-1]
+    cells = [feature_cells(result, log_probs) for log_probs in answers]
+    show_matrix("Distilled on", "says", names, names, cells)
 
 
 def show_limit(view: TourView) -> None:
-    """What DVERGE does not buy."""
+    """DVERGE does not stop an attack on the mixture."""
     _lead(
         "An attacker who knows all three networks attacks their <b>mixture</b> itself, and that "
         "fools DVERGE as well. Different weaknesses are still weaknesses."
@@ -255,10 +256,10 @@ def show_limit(view: TourView) -> None:
 
 
 def show_remedy(view: TourView) -> None:
-    """What does, and its price."""
+    """Adversarial training does, at a price."""
     _lead(
         "What helps against that attacker is <b>adversarial training</b>: learning from attacked "
-        "pictures. With it beside DVERGE, this mixture holds; it pays with some accuracy on "
+        "pictures. Combined with DVERGE, this mixture holds; the price is some accuracy on "
         "unchanged pictures."
     )
     infos = (view.vanilla, view.diverse, view.trained)
@@ -297,19 +298,14 @@ def _show_beside(view: TourView, infos: Sequence[CheckpointInfo]) -> None:
 
 def _show_robust(view: TourView, infos: Sequence[CheckpointInfo]) -> None:
     """How often the mixtures hold over many images."""
-    found = [(info, view.robust(info)) for info in infos]
-    _figures(
-        *(
-            (_per_cent(both[1]), f"{info.name} ({_interval(both[1])})")
-            for info, both in found
-            if both is not None
-        )
-    )
-    n = next((both[1].n for _, both in found if both is not None), None)
-    if n is not None:
+    measured = [(info, view.robust(info)) for info in infos]
+    robust = [(info, both[1]) for info, both in measured if both is not None]
+    _figures(*((_per_cent(each), f"{info.name} ({_interval(each)})") for info, each in robust))
+    if robust:
         st.caption(
-            f"Per cent of {n:,} test images on which the mixture is right under {FIRST_ATTACK} "
-            "(standard protocol, seed 0, the worst of attacks on mixture and submodels)."
+            f"Per cent of {robust[0][1].n:,} test images on which the mixture is correct under "
+            f"{FIRST_ATTACK} (standard protocol, seed 0, the worst case over attacks on mixture "
+            "and submodels)."
         )
 
 

@@ -1,9 +1,8 @@
-"""The form that starts a training: method, presets, fields, an estimate, and the button."""
+"""The form that starts a training: method, presets, fields, a time estimate, and the button."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import Any
 
 import streamlit as st
@@ -20,23 +19,22 @@ from dverge.training import (
     Method,
     StartedConfig,
     TrainingConfig,
-    config_from,
     load_start,
     measure_batch_seconds,
     total_batches,
 )
 from pages.widgets.shared.ensemble_choice import first_of_each
 from pages.widgets.shared.messages import errors_as_messages, show_error
-from pages.widgets.shared.resources import all_checkpoints, run_manager
-from pages.widgets.shared.words import duration
+from pages.widgets.shared.resources import BY_CONTENT, all_checkpoints, run_manager
+from pages.widgets.shared.run_cards import duration
 from pages.widgets.train.training_fields import field_key, fill, further_fields, main_fields
 
 METHOD_HELP = {
     Method.VANILLA: "Submodels trained independently on clean images.",
-    Method.DVERGE: "Submodels whose vulnerabilities are driven apart: each learns to see through "
-    "what fools the others. No adversarial examples are needed.",
-    Method.DVERGE_ADVT: "DVERGE, and each submodel also learns adversarial examples of its own.",
-    Method.ADVT: "Adversarial training alone: what DVERGE+AdvT must be compared with.",
+    Method.DVERGE: "Submodels whose vulnerabilities are driven apart: each learns to classify "
+    "correctly what fools the others. No adversarial examples are needed.",
+    Method.DVERGE_ADVT: "DVERGE, and each submodel also learns from its own adversarial examples.",
+    Method.ADVT: "Adversarial training alone, the fair comparison for DVERGE+AdvT.",
 }
 PRESET_TITLES = {
     "report": "The report's recipe",
@@ -48,8 +46,8 @@ PRESET_TITLES = {
     "tuned": "Tuned",
 }
 PRESET_HELP = (
-    "The report's recipe where it has one. The quick demo: 5 epochs on 10,000 images, enough to "
-    "see an effect. Tuned, of AdvT: the best recipe found; it goes on from DVERGE+AdvT."
+    "The report's recipe, where it has one. Quick demo: 5 epochs on 10,000 images, enough to see "
+    "an effect. Tuned, for AdvT: the best recipe we know; it continues from DVERGE+AdvT."
 )
 
 
@@ -68,7 +66,7 @@ def run_form() -> None:
     values = main_fields(method)
     with st.expander("More settings"):
         values |= further_fields(method)
-    place = st.container(height=36, border=False)
+    estimate = st.container(height=36, border=False)
     with errors_as_messages():
         config = None
         try:
@@ -79,7 +77,7 @@ def run_form() -> None:
             config = None
         _start(config)
         if config is not None:
-            with place:  # last, because it takes a moment
+            with estimate:  # last, because it takes a moment
                 st.caption(time_needed(config))
 
 
@@ -91,21 +89,21 @@ def _method() -> Method:
         required=True,
         format_func=method_title,
         key="new-method",
-        on_change=_begin_anew,
+        on_change=_take_method,
     )
     method = Method(st.session_state["new-method"])
     st.caption(METHOD_HELP[method])
     return method
 
 
-def _begin_anew() -> None:
-    """After a change of method: its first preset."""
+def _take_method() -> None:
+    """After a change of method: fill in its first preset."""
     st.session_state["new-preset"] = "report"
     fill(PRESETS[Method(st.session_state["new-method"])]["report"])
 
 
 def _take_preset() -> None:
-    """After a change of preset: its values, and for the tuned one what it goes on from."""
+    """After a change of preset: fill in its values, and for the tuned one where it starts."""
     preset = st.session_state["new-preset"]
     fill(PRESETS[Method(st.session_state["new-method"])][preset])
     if preset == "tuned":
@@ -130,27 +128,26 @@ def _preset(method: Method) -> None:
 
 
 def time_needed(config: TrainingConfig) -> str:
-    """The time the run will take here, from a few real batches."""
+    """The time a training will take here, from a few real batches."""
     device = resolve_device(config.device)
     busy = any(view.status.state.active for view in run_manager().views())
+    # Configs that take equally long for a batch share one measurement.
     timed: dict[str, Any] = {"epochs": 1, "average_last": 0, "seed": 0, "learning_rate": 1e-3}
     timed["device"] = str(device)
     if isinstance(config, StartedConfig):
-        timed |= {"start": ""}
-    alike = dataclasses.replace(config, **timed)
-    seconds = _batch_seconds(str(config.method), json.dumps(alike.to_dict()), busy)
+        timed["start"] = ""
+    seconds = _batch_seconds(dataclasses.replace(config, **timed), busy)
     total = duration(seconds * total_batches(config))
-    beside = " beside the run that is going on" if busy else ""
+    beside = " beside the active run" if busy else ""
     return (
         f":material/timer: About **{total}** on {describe_device(device)}, measured{beside}: "
-        f"{1000 * seconds:.1f} ms a batch of {config.batch_size} for {config.members} submodels."
+        f"{1000 * seconds:.1f} ms per batch of {config.batch_size} for {config.members} submodels."
     )
 
 
-@st.cache_data(max_entries=64, ttl=600, show_spinner="Timing a few batches")
-def _batch_seconds(method: str, config: str, busy: bool) -> float:
-    values: dict[str, Any] = json.loads(config)
-    return measure_batch_seconds(config_from(method, values), load(Split.SAMPLE))
+@st.cache_data(max_entries=64, ttl=600, show_spinner="Timing a few batches", hash_funcs=BY_CONTENT)
+def _batch_seconds(config: TrainingConfig, busy: bool) -> float:
+    return measure_batch_seconds(config, load(Split.SAMPLE))
 
 
 def _start(config: TrainingConfig | None) -> None:
@@ -165,7 +162,7 @@ def _start(config: TrainingConfig | None) -> None:
             key="new-name",
             max_chars=64,
             width=320,
-            help="Of the run and of the checkpoint it becomes. Empty takes the one proposed.",
+            help="For the run and the checkpoint it becomes. If empty, the proposed one is used.",
         )
         if st.button(
             "Start training",
@@ -175,11 +172,11 @@ def _start(config: TrainingConfig | None) -> None:
             key="start-run",
         ):
             assert config is not None
-            called = name.strip() or proposal
+            chosen = name.strip() or proposal
             try:
-                run_manager().submit(config, called)
+                run_manager().submit(config, chosen)
             except DvergeError as error:
                 show_error(error)
                 return
-            st.toast(f"Watch **{called}** at the top of this page.", icon=":material/play_arrow:")
+            st.toast(f"Watch **{chosen}** at the top of this page.", icon=":material/play_arrow:")
             st.rerun()

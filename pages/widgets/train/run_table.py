@@ -1,4 +1,4 @@
-"""All trainings in a table, and the curves of those selected laid over each other."""
+"""All trainings in a table, and the curves of the selected ones in one chart."""
 
 from __future__ import annotations
 
@@ -24,16 +24,15 @@ from dverge.runs import RunState, RunView
 from dverge.stored import Broken
 from pages.widgets.shared.messages import show_error, show_left_out
 from pages.widgets.shared.resources import damaged_metrics, run_manager, run_metrics
-from pages.widgets.shared.run_cards import show_curves
-from pages.widgets.shared.words import duration
-from pages.widgets.train.training_settings import title_of, words_of
+from pages.widgets.shared.run_cards import duration, show_curves
+from pages.widgets.train.training_settings import field_title, value_text
 
 MOST_COMPARED = 8
 
 
 @dataclass(frozen=True)
 class Training:
-    """A run of this machine, or a checkpoint that came with its history."""
+    """A run on this machine, or a checkpoint that was shipped with its history."""
 
     name: str
     method: str
@@ -47,27 +46,27 @@ class Training:
 
     @property
     def epochs(self) -> int:
-        """How many a run is to have; how many a checkpoint's history shows."""
+        """The epochs of a run's config; those of a checkpoint's history."""
         if self.run is not None:
             return int(self.config["epochs"])
         return max((int(row["epoch"]) for row in self.rows), default=1)
 
     @property
-    def going_on(self) -> bool:
-        """It has a card of its own."""
+    def has_card(self) -> bool:
+        """It is shown at the top of the page as well, because it is not finished."""
         return self.run is not None and self.run.status.state is not RunState.FINISHED
 
 
 def all_trainings(views: list[RunView], checkpoints: list[CheckpointInfo]) -> list[Training]:
-    """The runs, then the checkpoints that none of them became."""
+    """The runs, then the checkpoints that come from none of them."""
     made_here = {view.status.checkpoint for view in views}
     shipped = [info for info in checkpoints if info.name not in made_here]
-    return [_of_run(view) for view in views] + [_of_checkpoint(info) for info in shipped]
+    return [_run_training(view) for view in views] + [_shipped_training(info) for info in shipped]
 
 
 def show_trainings(trainings: list[Training], log: bool, span: int) -> None:
-    """The table; selected rows have their curves drawn, and can be edited."""
-    first_done = next((i for i, each in enumerate(trainings) if not each.going_on), 0)
+    """The table; selected rows have their curves drawn and can be renamed or deleted."""
+    first_done = next((i for i, each in enumerate(trainings) if not each.has_card), 0)
     event = st.dataframe(
         _table(trainings),
         hide_index=True,
@@ -94,7 +93,7 @@ def show_trainings(trainings: list[Training], log: bool, span: int) -> None:
         _show_curves(selected[:MOST_COMPARED], log, span)
         _show_actions(selected)
     else:
-        st.caption("Select rows to lay their curves over each other, download, rename or delete.")
+        st.caption("Select rows to compare their curves, or to download, rename or delete them.")
 
 
 def show_broken(views: list[RunView], left_out: list[Broken]) -> None:
@@ -113,7 +112,7 @@ def show_broken(views: list[RunView], left_out: list[Broken]) -> None:
     show_left_out([*damaged_metrics(views), *left_out])
 
 
-def _of_run(view: RunView) -> Training:
+def _run_training(view: RunView) -> Training:
     return Training(
         name=view.spec.name,
         method=view.spec.kind,
@@ -127,7 +126,7 @@ def _of_run(view: RunView) -> Training:
     )
 
 
-def _of_checkpoint(info: CheckpointInfo) -> Training:
+def _shipped_training(info: CheckpointInfo) -> Training:
     card = info.card
     return Training(
         info.name,
@@ -167,13 +166,13 @@ def _table(trainings: list[Training]) -> pd.DataFrame:
 
 
 def _curves(trainings: list[Training]) -> pd.DataFrame:
-    """Long frame of all curves with a column "run"."""
+    """All curves as one long frame with a column "run"."""
     frames = [curve_frame(each.rows).assign(run=each.name) for each in trainings]
     return pd.concat(frames, ignore_index=True)
 
 
 def _show_curves(trainings: list[Training], log: bool, span: int) -> None:
-    """One training in full, or several laid over each other with what they differ in."""
+    """One training in full, or several in one chart with the settings they differ in."""
     if len(trainings) == 1:
         (alone,) = trainings
         colour = ensemble_colour(alone.name, alone.method)
@@ -195,7 +194,7 @@ def _show_curves(trainings: list[Training], log: bool, span: int) -> None:
 
 
 def distinct(names: list[str]) -> list[str]:
-    """The names, with a number behind those that were there before."""
+    """The names, each repeated one with a number after it."""
     return [
         name if (before := names[:i].count(name)) == 0 else f"{name} ({before + 1})"
         for i, name in enumerate(names)
@@ -203,7 +202,7 @@ def distinct(names: list[str]) -> list[str]:
 
 
 def _show_differences(settings: dict[str, dict[str, str]]) -> None:
-    """The settings that trainings do not have in common, one column a training."""
+    """The settings that trainings do not have in common, one column per training."""
     differences = setting_differences(settings)
     if differences.empty:
         st.caption("Their settings are the same.")
@@ -213,9 +212,9 @@ def _show_differences(settings: dict[str, dict[str, str]]) -> None:
 
 
 def settings_of(training: Training) -> dict[str, str]:
-    """A training's settings in words, by title."""
+    """A training's settings as text, by title."""
     shown = {
-        title_of(name): words_of(name, value)
+        field_title(name): value_text(name, value)
         for name, value in training.config.items()
         if name != "start_digest"
     }
@@ -223,7 +222,7 @@ def settings_of(training: Training) -> dict[str, str]:
 
 
 def setting_differences(settings: dict[str, dict[str, str]]) -> pd.DataFrame:
-    """Rows of settings that are not the same in all columns; "–" where there is no such one."""
+    """Rows of settings that are not the same in all columns; "–" where a method lacks one."""
     frame = pd.DataFrame(settings).fillna("–")
     frame.index.name = "Setting"
     return frame[frame.nunique(axis=1) > 1]
@@ -260,10 +259,10 @@ def _rename(view: RunView) -> None:
 
 @st.dialog("Delete runs")
 def _confirm_delete(views: list[RunView]) -> None:
-    """Ask before a run's folder goes for good."""
+    """Ask before run folders are deleted."""
     names = ", ".join(view.spec.name for view in views)
     st.markdown(f"Delete **{names}** with curves and saved state? Checkpoints stay.")
-    if st.button("Delete for good", type="primary", icon=":material/delete:"):
+    if st.button("Delete permanently", type="primary", icon=":material/delete:"):
         try:
             for view in views:
                 run_manager().delete(view.id)

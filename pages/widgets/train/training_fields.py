@@ -1,4 +1,4 @@
-"""The settings of a training as a form: which stand where, and the widget of each."""
+"""The settings of a training as a form: their groups, and the widget of each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from dverge.training import CONFIGS, Method, TrainingConfig
 from pages.widgets.shared.ensemble_choice import first_of_each
 from pages.widgets.shared.resources import all_checkpoints
-from pages.widgets.train.training_settings import FIELDS, FRESH, Choice, Real, Whole
+from pages.widgets.train.training_settings import FIELDS, FRESH, Choice, Number
 
 MAIN: dict[Method, tuple[str, ...]] = {
     Method.VANILLA: ("members", "epochs", "learning_rate", "seed"),
@@ -56,7 +56,7 @@ def field_key(name: str) -> str:
 
 
 def fill(config: TrainingConfig) -> None:
-    """Put a config's values into the fields; where it starts from is left as it is."""
+    """Put a config's values into the fields, except the checkpoint it starts from."""
     for name, value in config.to_dict().items():
         if name not in ("start", "start_digest"):
             st.session_state[field_key(name)] = value
@@ -70,20 +70,17 @@ def main_fields(method: Method) -> dict[str, Any]:
 
 def further_fields(method: Method) -> dict[str, Any]:
     """All other settings of a method, in titled groups."""
-    left = [
-        field.name
-        for field in dataclasses.fields(CONFIGS[method])
-        if field.name not in MAIN[method]
-    ]
+    fields = [field.name for field in dataclasses.fields(CONFIGS[method])]
+    remaining = [name for name in fields if name not in MAIN[method]]
     values: dict[str, Any] = {}
     for title, names in GROUPS.items():
-        due = [name for name in names if name in left and name not in values]
-        if title == "Diversity" and "diversity" not in due:
-            continue  # the clean weight of AdvT belongs elsewhere
-        if due:
+        shown = [name for name in names if name in remaining and name not in values]
+        if title == "Diversity" and "diversity" not in shown:
+            continue  # AdvT's clean weight is shown with adversarial training
+        if shown:
             st.caption(f"**{title}**")
             with st.grid(5, min_column_width=160):
-                values |= {name: _draw(name, method) for name in due}
+                values |= {name: _draw(name, method) for name in shown}
     return values
 
 
@@ -95,21 +92,13 @@ def _draw(name: str, method: Method) -> Any:
         about = "auto takes a GPU if there is one."
         return st.selectbox("Device", _devices(), key=key, help=about)
     field = FIELDS[name]
-    if isinstance(field, Whole):
-        low = (
-            2 if name == "members" and method in (Method.DVERGE, Method.DVERGE_ADVT) else field.low
-        )
-        high = 8 if low == 2 else field.high
-        return st.number_input(field.title, low, high, step=field.step, key=key, help=field.help)
-    if isinstance(field, Real):
+    if isinstance(field, Number):
+        low, high = field.low, field.high
+        if name == "members" and method in (Method.DVERGE, Method.DVERGE_ADVT):
+            low, high = 2, 8
+        form = "%d" if isinstance(field.step, int) else "%.4g"
         return st.number_input(
-            field.title,
-            field.low,
-            field.high,
-            step=field.step,
-            format="%.4g",
-            key=key,
-            help=field.help,
+            field.title, low, high, step=field.step, format=form, key=key, help=field.help
         )
     if isinstance(field, Choice):
         return st.selectbox(
@@ -124,7 +113,7 @@ def _draw(name: str, method: Method) -> Any:
 
 
 def _start_field(key: str) -> str:
-    """The name of the checkpoint to start from, or ""; the first vanilla one unless chosen."""
+    """The name of the checkpoint to start from, or ""; at first the first vanilla one."""
     available = all_checkpoints()[0]
     options = [*(info.name for info in available), FRESH]
     if st.session_state.get(key) not in options:
@@ -134,8 +123,8 @@ def _start_field(key: str) -> str:
         "Starts from",
         options,
         key=key,
-        help="The checkpoint whose submodels the training goes on from. The report starts DVERGE "
-        "from vanilla classifiers.",
+        help="The checkpoint whose submodels the training continues. The report starts DVERGE from "
+        "vanilla classifiers.",
     )
     return "" if chosen == FRESH else chosen
 

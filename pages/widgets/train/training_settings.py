@@ -1,8 +1,8 @@
-"""What each setting of a training is called and explained as on the screen, and its limits."""
+"""The settings of a training on screen: title, limits and explanation of each."""
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import dataclass
 from typing import Any
 
 from dverge.data import Augmentation
@@ -11,20 +11,9 @@ from dverge.training import TRAINING_IMAGES, Attacked, Diversity, LayerChoice, S
 FRESH = "fresh submodels"
 
 
-@dataclasses.dataclass(frozen=True)
-class Whole:
-    """A field that holds a whole number."""
-
-    title: str
-    low: int
-    high: int
-    help: str
-    step: int = 1
-
-
-@dataclasses.dataclass(frozen=True)
-class Real:
-    """A field that holds a number."""
+@dataclass(frozen=True)
+class Number:
+    """A field for a number: a whole one if limits and step are whole."""
 
     title: str
     low: float
@@ -33,16 +22,16 @@ class Real:
     help: str
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Choice:
-    """A field that holds one of several texts, each with its words for the screen."""
+    """A field for one of several options, each with its text for the screen."""
 
     title: str
     options: dict[str, str]
     help: str
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Switch:
     """A field that is on or off."""
 
@@ -50,20 +39,20 @@ class Switch:
     help: str
 
 
-Field = Whole | Real | Choice | Switch
-
-FIELDS: dict[str, Field] = {
-    "members": Whole("Submodels", 1, 16, "Classifiers trained side by side."),
-    "epochs": Whole("Epochs", 1, 1000, "Passes over the training images."),
-    "learning_rate": Real(
+FIELDS: dict[str, Number | Choice | Switch] = {
+    "members": Number("Submodels", 1, 16, 1, "Classifiers trained side by side."),
+    "epochs": Number("Epochs", 1, 1000, 1, "Passes over the training images."),
+    "learning_rate": Number(
         "Learning rate",
         1e-6,
         10.0,
         0.001,
-        "Of SGD. The report found 0.001 right, 0.01 too large, 0.0001 too small.",
+        "Of SGD. The report found 0.001 good, 0.01 too large, 0.0001 too small.",
     ),
-    "seed": Whole("Seed", 0, 2**31 - 1, "Of initial weights, image order and all other draws."),
-    "alpha": Real(
+    "seed": Number(
+        "Seed", 0, 2**31 - 1, 1, "For initial weights, image order and everything else random."
+    ),
+    "alpha": Number(
         "Diversity weight α",
         0.0,
         100.0,
@@ -83,19 +72,21 @@ FIELDS: dict[str, Field] = {
         },
         "Algorithm 1 draws one of the five layers for each epoch.",
     ),
-    "distill_eps": Real(
+    "distill_eps": Number(
         "Feature eps",
         0.0,
         1.0,
         0.01,
-        "How far a distilled feature may be from its source, L-inf, of pixels in 0 to 1. "
+        "How far a distilled feature may be from its source, L-inf, for pixels in 0 to 1. "
         "0.07 is 18/255.",
     ),
-    "distill_step_size": Real("Feature step size", 0.0, 1.0, 0.001, "Change of a pixel in a step."),
-    "distill_steps": Whole(
-        "Feature steps", 1, 1000, "Gradient steps from source to distilled feature."
+    "distill_step_size": Number(
+        "Feature step size", 0.0, 1.0, 0.001, "Change of a pixel in a step."
     ),
-    "distill_momentum": Real(
+    "distill_steps": Number(
+        "Feature steps", 1, 1000, 1, "Gradient steps from source to distilled feature."
+    ),
+    "distill_momentum": Number(
         "Feature momentum",
         0.0,
         1.0,
@@ -109,16 +100,16 @@ FIELDS: dict[str, Field] = {
         "Objective",
         {Diversity.EQ4: "Eq. 4, in practice", Diversity.EQ3: "Eq. 3, experimental"},
         "Eq. 4: learn the sources' labels on the others' distilled features. Eq. 3: unlearn the "
-        "targets' labels there. That has no lower bound: it may diverge, and is stopped then.",
+        "targets' labels there. Eq. 3 has no lower bound, so it may diverge and is then stopped.",
     ),
-    "cap": Real(
+    "cap": Number(
         "Cap for Eq. 3",
         0.0,
         1000.0,
         0.5,
-        "No image's cross-entropy is raised above so many nats. 0: no cap.",
+        "No image's cross-entropy is raised above this many nats. 0: no cap.",
     ),
-    "clean_weight": Real(
+    "clean_weight": Number(
         "Clean weight",
         0.0,
         100.0,
@@ -129,25 +120,25 @@ FIELDS: dict[str, Field] = {
     "attacked": Choice(
         "Attacked",
         {Attacked.MEMBERS: "each submodel", Attacked.MIXTURE: "the mixture"},
-        "What the adversarial examples are made against. Each submodel learns its own ones, or "
-        "all learn the mixture's.",
+        "The victim of the adversarial examples. Each submodel learns from its own examples, or "
+        "all learn from the mixture's.",
     ),
     "joint": Switch(
         "Learn as one",
-        "The submodels learn as one network: what is lowered is the mixture's loss, not that of "
-        "each. Only where the mixture is attacked.",
+        "The submodels learn as one network: the loss is the mixture's, not that of each. Only "
+        "where the mixture is attacked.",
     ),
-    "adv_eps": Real("Attack eps", 0.0, 1.0, 0.005, "L-inf budget of the PGD examples learned."),
-    "adv_step_size": Real("Attack step size", 0.0, 1.0, 0.001, "Change of a pixel in a step."),
-    "adv_steps": Whole("Attack steps", 1, 1000, "Gradient steps of an example."),
+    "adv_eps": Number("Attack eps", 0.0, 1.0, 0.005, "L-inf budget of the PGD examples."),
+    "adv_step_size": Number("Attack step size", 0.0, 1.0, 0.001, "Change of a pixel in a step."),
+    "adv_steps": Number("Attack steps", 1, 1000, 1, "Gradient steps of an example."),
     "adv_random_start": Switch(
         "Random attack start", "Begin at a random point of the ball, not at the image."
     ),
-    "adv_weight": Real(
+    "adv_weight": Number(
         "Adversarial weight", 0.0, 100.0, 0.1, "Weight of the cross-entropy on PGD examples."
     ),
-    "momentum": Real("SGD momentum", 0.0, 0.999, 0.05, "Of the optimiser."),
-    "weight_decay": Real("Weight decay", 0.0, 1.0, 1e-4, "L2 penalty on the weights."),
+    "momentum": Number("SGD momentum", 0.0, 0.999, 0.05, "Of the optimiser."),
+    "weight_decay": Number("Weight decay", 0.0, 1.0, 1e-4, "L2 penalty on the weights."),
     "schedule": Choice(
         "Schedule",
         {
@@ -158,22 +149,27 @@ FIELDS: dict[str, Field] = {
         "Of the learning rate: constant, falling along a cosine to 0, or divided by 10 at half "
         "and again at three quarters.",
     ),
-    "average_last": Whole(
+    "average_last": Number(
         "Average last epochs",
         0,
         1000,
-        "So many epochs at the end have their weights averaged, which is often better than any of "
-        "them. 0: the last weights as they are.",
+        1,
+        "Average the weights of this many epochs at the end, which is often better than any one "
+        "of them. 0: take the last weights.",
     ),
-    "training_images": Whole(
+    "training_images": Number(
         "Training images",
         1,
         TRAINING_IMAGES,
-        "The first so many of the 48,976; the other 1,024 are for validation.",
-        step=1000,
+        1000,
+        "How many of the 48,976, from the first; the other 1,024 are for validation.",
     ),
-    "batch_size": Whole(
-        "Batch size", 1, TRAINING_IMAGES, "Images a step; at most the number of training images."
+    "batch_size": Number(
+        "Batch size",
+        1,
+        TRAINING_IMAGES,
+        1,
+        "Images per step; at most the number of training images.",
     ),
     "augmentation": Choice(
         "Augmentation",
@@ -184,23 +180,24 @@ FIELDS: dict[str, Field] = {
         },
         "Mirrors half of the training images, and may shift each by up to 4 pixels.",
     ),
-    "snapshot_every": Whole(
+    "snapshot_every": Number(
         "Snapshot every",
         0,
         1000,
-        "Epochs after which the submodels are kept as a checkpoint of its own, for the lab. "
-        "0: only at the end.",
+        1,
+        "After every so many epochs the submodels are saved as a checkpoint of their own, for the "
+        "lab. 0: only at the end.",
     ),
 }
 
 
-def title_of(name: str) -> str:
+def field_title(name: str) -> str:
     """A field's name for the screen."""
     titles = {"start": "Starts from", "device": "Device", "start_digest": "Start's digest"}
     return FIELDS[name].title if name in FIELDS else titles.get(name, name)
 
 
-def words_of(name: str, value: Any) -> str:
+def value_text(name: str, value: Any) -> str:
     """A field's value for the screen."""
     field = FIELDS.get(name)
     if isinstance(field, Choice):

@@ -1,8 +1,7 @@
-"""Links between pages: opening one gives back the settings that it was made of."""
+"""The attack form and links to it: opening one gives back the settings that it was made from."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from html import unescape
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -11,11 +10,17 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dverge.attacks import MIXTURE, Attack, AttackConfig, Norm, Victim, fgsm, pgd
-from pages.widgets.shared.attack_form import L2_EPS, LINF_EPS, AttackChoice
-from pages.widgets.shared.links import attack_kind, attack_query, victim_words
+from pages.widgets.shared.attack_form import (
+    L2_EPS,
+    LINF_EPS,
+    AttackChoice,
+    attack_kind,
+    attack_query,
+    victim_title,
+)
+from tests.pages.screen import DVERGE, VANILLA, bodies, errors, open_page
 
-ROOT = Path(__file__).parents[2]
-NAMES = ["vanilla-3xconv-s0", "dverge-3xconv-s0"]
+NAMES = [VANILLA, DVERGE]
 
 CHOICES = [
     AttackChoice(pgd(Norm.LINF, 8 / 255), MIXTURE, None),
@@ -40,14 +45,6 @@ def form() -> None:
     st.session_state["chosen"] = attack_form(3)
 
 
-def open_page(page: str, query: Mapping[str, str | list[str]]) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
-    app.run()
-    for name, value in query.items():
-        app.query_params[name] = value
-    return app.switch_page(page).run()
-
-
 @pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: attack_kind(choice.config))
 def test_the_form_opens_with_the_settings_of_the_link(choice: AttackChoice) -> None:
     app = AppTest.from_function(form)
@@ -58,11 +55,10 @@ def test_the_form_opens_with_the_settings_of_the_link(choice: AttackChoice) -> N
     assert app.session_state["chosen"] == choice
 
 
-def test_every_budget_of_the_sliders_has_words_of_its_own() -> None:
+def test_every_budget_of_the_sliders_has_a_title_of_its_own() -> None:
     for norm, sizes, key in ((Norm.LINF, LINF_EPS, "eps"), (Norm.L2, L2_EPS, "eps-l2")):
         choices = [AttackChoice(pgd(norm, eps), MIXTURE, None) for eps in sizes]
-        words = {attack_query(choice, 5, NAMES)[key] for choice in choices}
-        assert len(words) == len(sizes)
+        assert len({attack_query(choice, 5, NAMES)[key] for choice in choices}) == len(sizes)
 
 
 def test_image_and_ensembles_are_in_the_link() -> None:
@@ -82,17 +78,17 @@ def test_image_and_ensembles_are_in_the_link() -> None:
         (pgd(Norm.L2, 0.1, steps=1, step_size=0.1, random_start=False), Attack.PGD_L2),
     ],
 )
-def test_an_attack_is_known_by_its_settings(config: AttackConfig, kind: Attack) -> None:
+def test_an_attack_is_recognised_by_its_settings(config: AttackConfig, kind: Attack) -> None:
     assert attack_kind(config) is kind
 
 
-def test_victims_are_called_as_on_screen() -> None:
-    assert [victim_words(each) for each in (MIXTURE, Victim(2))] == ["mixture", "submodel 3"]
+def test_victims_have_the_titles_on_screen() -> None:
+    assert [victim_title(each) for each in (MIXTURE, Victim(2))] == ["mixture", "submodel 3"]
 
 
-def test_the_pages_link_opens_the_lab_on_the_same(folders: Path) -> None:
-    """From the page of decision regions to the lab, with all that can be set."""
-    given: dict[str, str | list[str]] = {
+def test_the_pages_link_opens_the_lab_on_the_same(shipped: Path) -> None:
+    """From the page of decision regions to the lab, with every setting."""
+    settings: dict[str, str | list[str]] = {
         "image": "9",
         "ensembles": NAMES[::-1],
         "attack": "PGD L2",
@@ -101,16 +97,15 @@ def test_the_pages_link_opens_the_lab_on_the_same(folders: Path) -> None:
         "victim": "submodel 2",
         "random": "false",
     }
-    app = open_page("pages/regions.py", given)
-    (link,) = [each.proto.body for each in app.get("html") if "dv-link" in each.proto.body]
+    (link,) = bodies(open_page("regions", **settings), "dv-link")
     assert ">Open this in the attack lab" in link
     address = urlsplit(unescape(link.split('href="')[1].split('"')[0]))
     assert address.path == "lab"  # relative, so that it holds behind a proxy's path
     query = parse_qs(address.query)
-    for name, value in given.items():
+    for name, value in settings.items():
         assert query[name] == (value if isinstance(value, list) else [value])
-    app = open_page("pages/lab.py", query)
-    assert not app.exception
+    app = open_page("lab", **query)
+    assert errors(app) == []
     assert app.number_input(key="image").value == 9
     assert app.multiselect(key="ensembles").value == NAMES[::-1]
     assert app.segmented_control(key="attack").value == "pgd-l2"
