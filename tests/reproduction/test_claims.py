@@ -295,7 +295,7 @@ def test_trainings_must_agree(mixture: int, answer: Answer) -> None:
     (part,) = verdict.findings[0].parts
     assert part.text == f"{mean:+.1f} ({low:+.1f} to {high:+.1f})".replace("-", "−")
     assert part.details[0] == (
-        f"PGD L∞: dverge-s0 mixture 11.5 % against vanilla-s0 submodel 2 1.3 %, {gains[0]}"
+        f"PGD L∞: dverge-s0 mixture (11.5 %) against vanilla-s0 submodel 2 (1.3 %): {gains[0]}"
     )
 
 

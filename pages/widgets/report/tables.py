@@ -50,13 +50,10 @@ NOT_PRINTED = "Mixtures that the report does not show"
 
 def show_tables(reproduction: Reproduction) -> None:
     """Tables 1 to 3 under one head, and then the mixtures that the report lacks."""
-    groups = [
-        (table.printed.title, training_text(reproduction, table), reproduction.lines(table))
-        for table in reproduction.tables
-    ]
-    groups = [
-        (title, text, [each for each in lines if each.printed]) for title, text, lines in groups
-    ]
+    groups = []
+    for table in reproduction.tables:
+        lines = [line for line in reproduction.lines(table) if line.printed]
+        groups.append((table.printed.title, training_text(reproduction, table), lines))
     lacking = [line for line in reproduction.mixtures if not line.printed]
     groups.append((NOT_PRINTED, "On the same images.", lacking))
     auto = auto_columns([line for _, _, lines in groups for line in lines])
