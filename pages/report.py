@@ -93,14 +93,14 @@ def show_answer(reproduction: Reproduction, verdicts: Sequence[Verdict]) -> None
     """How much of the report comes back, in a sentence and a picture."""
     frame = agreement_frame(reproduction)
     with st.grid(2, min_column_width=380, gap="large"):
-        words, picture = st.container(), st.container()
+        text, picture = st.container(), st.container()
     if not frame.empty:
         picture.altair_chart(
             agreement_chart(frame),
             key="agreement",
             alt="Our figures against those printed in the report",
         )
-    with words:
+    with text:
         st.subheader(headline(reproduction), anchor=False)
         st.markdown(outcome_counts(verdicts))
         st.caption(f"{DEFINITION} In the picture, open dots are those that do not come back.")

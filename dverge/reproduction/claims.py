@@ -78,7 +78,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A claim and what is found about it; the first finding decides."""
+    """A claim and the findings on it, of which the first decides."""
 
     claim: Claim
     findings: tuple[Finding, ...]

@@ -250,9 +250,9 @@ def test_an_answer_changes_with_the_results_of_its_protocol(
     answer: Answer,
 ) -> None:
     verdict = judge(claim_of(start), reproduction((protocol, table, column, new)))
-    found = {finding.source: finding.answer for finding in verdict.findings}
+    by_source = {finding.source: finding.answer for finding in verdict.findings}
     other = {REPORT: STANDARD, STANDARD: REPORT}[protocol]
-    assert (found[protocol], found[other]) == (answer, YES)
+    assert (by_source[protocol], by_source[other]) == (answer, YES)
 
 
 @pytest.mark.parametrize(

@@ -115,8 +115,10 @@ def _printed(line: TableLine, column: str) -> str:
     text, covered = line.as_printed(column), line.comes_back(column)
     if covered is None:
         return text
-    sign, kind, words = SIGNS[covered]
-    return f'{text} <i class="{kind}" role="img" aria-label="{words}" title="{words}">{sign}</i>'
+    sign, kind, meaning = SIGNS[covered]
+    return (
+        f'{text} <i class="{kind}" role="img" aria-label="{meaning}" title="{meaning}">{sign}</i>'
+    )
 
 
 def _cell(cell: Cell | None) -> str:
