@@ -93,14 +93,14 @@ def show_answer(reproduction: Reproduction, verdicts: Sequence[Verdict]) -> None
     """How much of the report comes back, in a sentence and a picture."""
     frame = agreement_frame(reproduction)
     with st.grid(2, min_column_width=380, gap="large"):
-        words, picture = st.container(), st.container()
+        text, picture = st.container(), st.container()
     if not frame.empty:
         picture.altair_chart(
             agreement_chart(frame),
             key="agreement",
             alt="Our figures against those printed in the report",
         )
-    with words:
+    with text:
         st.subheader(headline(reproduction), anchor=False)
         st.markdown(outcome_counts(verdicts))
         st.caption(f"{DEFINITION} In the picture, open dots are those that do not come back.")
@@ -156,10 +156,9 @@ def measuring_popover(reproduction: Reproduction) -> None:
         titles.pop(Protocol.AUTOATTACK)
     trained = [each for group in reproduction.groups for each in group.trained]
     lacking = [
-        protocol
-        for protocol in titles
-        for keys in [[(protocol, MIXTURE_NAME, column) for column in SETTINGS[protocol]]]
-        if any(key not in each.results for each in trained for key in keys)
+        p
+        for p in titles
+        if any((p, MIXTURE_NAME, c) not in each.results for each in trained for c in SETTINGS[p])
     ]
     if not lacking:
         return
@@ -204,7 +203,7 @@ def show_figure(figure: ReproducedFigure) -> None:
         st.caption("There is no training of this kind here yet.")
         return
     first = figure.curves[0]
-    key = (number, tuple((each.info.name, each.info.digest) for each in figure.curves))
+    key = (number, tuple((each.info.name, each.info.digest, each.epochs) for each in figure.curves))
     for quantity, chart in _panels(key, figure):
         st.altair_chart(
             chart,
@@ -218,7 +217,7 @@ def show_figure(figure: ReproducedFigure) -> None:
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _panels(key: tuple[int, tuple[tuple[str, str], ...]], _figure: ReproducedFigure) -> list[Panel]:
+def _panels(key: tuple[Any, ...], _figure: ReproducedFigure) -> list[Panel]:
     """The charts; they take a quarter of a second to build."""
     return [
         (quantity, chart.properties(padding=PADDING, height=PANEL_HEIGHT))

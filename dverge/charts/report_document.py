@@ -92,13 +92,13 @@ def headline(reproduction: Reproduction) -> str:
 def outcome_counts(verdicts: Sequence[Verdict]) -> str:
     """How many claims hold."""
     counts = Counter(verdict.outcome for verdict in verdicts)
-    words = {
+    titles = {
         Answer.HOLDS: "hold",
         Answer.ONLY_AS_REPORTED: "hold only as the report measures",
         Answer.FAILS: "do not hold",
         Answer.OPEN: "cannot be said",
     }
-    parts = [f"{counts[outcome]} {text}" for outcome, text in words.items() if counts[outcome]]
+    parts = [f"{counts[outcome]} {text}" for outcome, text in titles.items() if counts[outcome]]
     return f"Of {len(verdicts)} claims, {', '.join(parts)}."
 
 

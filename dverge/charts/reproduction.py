@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -26,7 +27,6 @@ from dverge.reproduction.ablation import Variant
 from dverge.reproduction.matching import (
     Curves,
     ReproducedFigure,
-    ReproducedTable,
     Reproduction,
     TableLine,
 )
@@ -81,52 +81,39 @@ def cell_frame(reproduction: Reproduction) -> pd.DataFrame:
     """
     rows = []
     for table in reproduction.tables:
+        about = {"table": table.printed.number, "epochs": table.printed.epochs}
         for line in reproduction.lines(table):
-            rows += _printed(table, line) + _measured(table, line)
+            rows += [about | {"model": line.title} | cell for cell in _cells(line)]
     return pd.DataFrame(rows)
 
 
-def _about(
-    table: ReproducedTable, line: TableLine, column: str, protocol: str
-) -> dict[str, object]:
-    return {
-        "table": table.printed.number,
-        "epochs": table.printed.epochs,
-        "model": line.title,
-        "attack": column,
-        "protocol": protocol,
-    }
-
-
-def _printed(table: ReproducedTable, line: TableLine) -> list[dict[str, object]]:
-    """A row for each figure that the report prints of a line; its images are always the same."""
-    return [
-        _about(table, line, column, "printed")
-        | {"accuracy": value, "images": 1024, "split": "validation"}
+def _cells(line: TableLine) -> list[dict[str, Any]]:
+    """The figures of a line that the report prints, then ours under each protocol."""
+    validation = {"images": 1024, "split": "validation"}  # the report's, always
+    rows: list[dict[str, Any]] = [
+        {"attack": column, "protocol": "printed", "accuracy": value} | validation
         for column in COLUMNS
         if (value := line.value(column)) is not None
     ]
-
-
-def _measured(table: ReproducedTable, line: TableLine) -> list[dict[str, object]]:
-    return [
-        _about(table, line, column, str(protocol))
-        | {
-            "accuracy": cell.mean,
-            "low": cell.low,
-            "high": cell.high,
-            "lowest": min(cell.values),
-            "highest": max(cell.values),
-            "trainings": len(cell.results),
-            "checkpoints": " ".join(result.checkpoint for result in cell.results),
-            "images": cell.results[0].n,
-            "split": str(cell.results[0].split),
-            "comes_back": line.comes_back(column) if protocol is Protocol.REPORT else None,
-        }
-        for protocol, columns in SETTINGS.items()
-        for column in columns
-        if (cell := line.cell(protocol, column)) is not None
-    ]
+    for protocol, columns in SETTINGS.items():
+        for column in columns:
+            if (cell := line.cell(protocol, column)) is not None:
+                row = {
+                    "attack": column,
+                    "protocol": str(protocol),
+                    "accuracy": cell.mean,
+                    "low": cell.low,
+                    "high": cell.high,
+                    "lowest": min(cell.values),
+                    "highest": max(cell.values),
+                    "trainings": len(cell.results),
+                    "checkpoints": " ".join(result.checkpoint for result in cell.results),
+                    "images": cell.results[0].n,
+                    "split": str(cell.results[0].split),
+                }
+                back = line.comes_back(column) if protocol is Protocol.REPORT else None
+                rows.append(row | {"comes_back": back})
+    return rows
 
 
 def ablation_frame(variants: Sequence[Variant]) -> pd.DataFrame:

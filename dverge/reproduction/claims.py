@@ -10,7 +10,13 @@ from dverge.data import Split
 from dverge.evaluation.comparison import Difference, difference
 from dverge.evaluation.naming import ATTACK_TITLES, attack_title, model_title
 from dverge.evaluation.protocols import Protocol
-from dverge.reproduction.matching import Curves, ReproducedTable, Reproduction, TrainedEnsemble
+from dverge.reproduction.matching import (
+    Cell,
+    Curves,
+    ReproducedTable,
+    Reproduction,
+    TrainedEnsemble,
+)
 from dverge.reproduction.printed import CLAIMS, MEMBERS, Claim, Rule
 from dverge.results import MIXTURE_NAME, Result, models_of, result_of
 
@@ -72,7 +78,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A claim and what is found about it; the first finding decides."""
+    """A claim and the findings on it, of which the first decides."""
 
     claim: Claim
     findings: tuple[Finding, ...]
@@ -218,21 +224,21 @@ def _judge_column(rule: Rule, column: str, pairs: Sequence[Pair]) -> Part:
     attack = attack_title(column, ours[0].parameters)
     if rule is Rule.ABOUT_60:
         answer = every(Answer.of(r.ci_low - NEAR <= 60 <= r.ci_high + NEAR) for r in ours)
-        low, high = min(r.ci_low for r in ours), max(r.ci_high for r in ours)
-        text = f"{sum(r.accuracy for r in ours) / len(ours):.1f} % ({low:.1f} to {high:.1f})"
-        return Part(title, answer, text, tuple(f"{attack}: {_of_one(r)}" for r in ours))
+        cell = Cell(tuple(ours))
+        details = tuple(f"{attack}: {_of_one(r)}" for r in ours)
+        return Part(title, answer, f"{cell.mean:.1f} % ({cell.interval})", details)
     both = [(ours, theirs, difference(ours, theirs)) for ours, theirs in pairs if theirs]
     gains = [gain for _, _, gain in both]
     answer = agreed(Answer.of(CHECKS[rule](gain)) for gain in gains)
     low, high = min(gain.low for gain in gains), max(gain.high for gain in gains)
     mean = sum(gain.points for gain in gains) / len(gains)
-    details = tuple(f"{attack}: {_of_one(a)} against {_of_one(b)}, {gain}" for a, b, gain in both)
+    details = tuple(f"{attack}: {_of_one(a)} against {_of_one(b)}: {gain}" for a, b, gain in both)
     return Part(title, answer, f"{signed(mean)} ({signed(low)} to {signed(high)})", details)
 
 
 def _of_one(result: Result) -> str:
     """An accuracy and whose it is."""
-    return f"{result.checkpoint} {model_title(result.model)} {result.accuracy:.1f} %"
+    return f"{result.checkpoint} {model_title(result.model)} ({result.accuracy:.1f} %)"
 
 
 def signed(points: float) -> str:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import ImageSet, Split, load
@@ -124,14 +123,10 @@ def _measure_again(
     where = torch.isin(images.indices, part.indices)
     before = {_key(result): result.right()[where] for result in kept.results if result.held}
     differ = [before[_key(r)] != r.right() for r in results if r.held and _key(r) in before]
-    yield _compared(info.name, kept, count, differ)
+    turned = torch.stack(differ) if differ else torch.zeros(0, count, dtype=torch.bool)
+    counts = (turned.numel(), int(turned.sum()), int(turned.any(0).sum()))
+    yield Verification(info.name, kept.protocol, kept.split, count, *counts)
 
 
 def _key(result: Result) -> tuple[Any, ...]:
     return result.model, result.attack, *sorted(result.parameters.items())
-
-
-def _compared(name: str, kept: ResultFile, count: int, differ: list[Tensor]) -> Verification:
-    turned = torch.stack(differ) if differ else torch.zeros(0, count, dtype=torch.bool)
-    counts = (turned.numel(), int(turned.sum()), int(turned.any(0).sum()))
-    return Verification(name, kept.protocol, kept.split, count, *counts)

@@ -266,9 +266,9 @@ def test_an_answer_changes_with_the_results_of_its_protocol(
     answer: Answer,
 ) -> None:
     verdict = judge(claim_of(start), reproduction((protocol, table, column, new)))
-    found = {finding.source: finding.answer for finding in verdict.findings}
+    by_source = {finding.source: finding.answer for finding in verdict.findings}
     other = {REPORT: STANDARD, STANDARD: REPORT}[protocol]
-    assert (found[protocol], found[other]) == (answer, YES)
+    assert (by_source[protocol], by_source[other]) == (answer, YES)
 
 
 @pytest.mark.parametrize(
@@ -311,7 +311,7 @@ def test_trainings_must_agree(mixture: int, answer: Answer) -> None:
     (part,) = verdict.findings[0].parts
     assert part.text == f"{mean:+.1f} ({low:+.1f} to {high:+.1f})".replace("-", "−")
     assert part.details[0] == (
-        f"PGD L∞: dverge-s0 mixture 11.5 % against vanilla-s0 submodel 2 1.3 %, {gains[0]}"
+        f"PGD L∞: dverge-s0 mixture (11.5 %) against vanilla-s0 submodel 2 (1.3 %): {gains[0]}"
     )
 
 

@@ -28,8 +28,6 @@ from dverge.reproduction.printed import (
     DVERGE,
     DVERGE_ADVT,
     DVERGE_ADVT_25,
-    FREE,
-    RECIPES,
     REPORT_TABLES,
     TUNED_ADVT,
     VANILLA,
@@ -82,12 +80,6 @@ def test_printed_figures_keep_their_decimals() -> None:
     assert [line.as_printed(column) for column in COLUMNS] == ["56.91", "6.35", "0.684", "24.80"]
     mixture = line_of(reproduction, VANILLA, "mixture")
     assert [mixture.as_printed(column) for column in COLUMNS] == ["–"] * 4
-
-
-@pytest.mark.parametrize("method", Method)
-def test_recipes_leave_only_the_free_settings_open(method: Method) -> None:
-    preset = PRESETS[method]["report"].to_dict()
-    assert RECIPES[method] | {k: preset[k] for k in FREE & preset.keys()} == preset
 
 
 # --- which checkpoints ---

@@ -50,13 +50,10 @@ NOT_PRINTED = "Mixtures that the report does not show"
 
 def show_tables(reproduction: Reproduction) -> None:
     """Tables 1 to 3 under one head, and then the mixtures that the report lacks."""
-    groups = [
-        (table.printed.title, training_text(reproduction, table), reproduction.lines(table))
-        for table in reproduction.tables
-    ]
-    groups = [
-        (title, text, [each for each in lines if each.printed]) for title, text, lines in groups
-    ]
+    groups = []
+    for table in reproduction.tables:
+        lines = [line for line in reproduction.lines(table) if line.printed]
+        groups.append((table.printed.title, training_text(reproduction, table), lines))
     lacking = [line for line in reproduction.mixtures if not line.printed]
     groups.append((NOT_PRINTED, "On the same images.", lacking))
     auto = auto_columns([line for _, _, lines in groups for line in lines])
@@ -118,8 +115,10 @@ def _printed(line: TableLine, column: str) -> str:
     text, covered = line.as_printed(column), line.comes_back(column)
     if covered is None:
         return text
-    sign, kind, words = SIGNS[covered]
-    return f'{text} <i class="{kind}" role="img" aria-label="{words}" title="{words}">{sign}</i>'
+    sign, kind, meaning = SIGNS[covered]
+    return (
+        f'{text} <i class="{kind}" role="img" aria-label="{meaning}" title="{meaning}">{sign}</i>'
+    )
 
 
 def _cell(cell: Cell | None) -> str:
