@@ -147,7 +147,7 @@ class _Session:
         return None
 
     def end(self, wanted: RunState | None) -> None:
-        """Save the outcome when everything is done, otherwise the state to go on from."""
+        """Save the outcome when everything is done, otherwise the state to resume from."""
         self._save_state()
         self.status = self._progressed()
         if wanted is not None:
@@ -189,7 +189,7 @@ class _Session:
             self.status,
             progress=progress,
             epoch=self.job.position(),
-            seconds_left=max(0.0, session / done * (1 - progress)) if done > 0 else None,
+            seconds_left=max(0.0, session / done * (1 - progress)) if done > 1e-9 else None,
             images_per_second=speed,
             elapsed=self._elapsed(),
             updated=time.time(),
