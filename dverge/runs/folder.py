@@ -76,7 +76,9 @@ class RunFolder:
             ConfigError: the name cannot be a checkpoint's, or the settings are not allowed.
         """
         spec = RunSpec(name, kind, config, time.time())
-        path = root / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        while (path := root / f"{stamp}-{secrets.token_hex(2)}").exists():
+            pass  # of many runs in one second, two may draw the same number
         with new_folder(path) as temporary:
             write_json(temporary / "run.json", asdict(spec))
             cls(temporary).write_status(Status(RunState.QUEUED))

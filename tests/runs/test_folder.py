@@ -38,6 +38,17 @@ def test_a_new_run(folder: RunFolder) -> None:
     assert [path.name for path in folder.path.parent.iterdir()] == [folder.id]
 
 
+def test_two_runs_of_one_second_have_different_ids(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    *stamp, number = folder.id.split("-")
+    drawn = iter([number, number, "0000"])
+    monkeypatch.setattr("dverge.runs.folder.secrets.token_hex", lambda size: next(drawn))
+    monkeypatch.setattr("dverge.runs.folder.time.strftime", lambda form: "-".join(stamp))
+    other = RunFolder.create(folder.path.parent, "two", "vanilla", CONFIG.to_dict())
+    assert other.id == "-".join([*stamp, "0000"])
+
+
 def test_a_run_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(folder: RunFolder, status: Status) -> None:
         raise OSError(28, "No space left on device")
