@@ -41,21 +41,13 @@ NO_SPACE = "No space left on device"  # how safetensors says it, in an error of 
 
 
 class Control:
-    """How others ask a run to pause or stop; it checks after every piece of work."""
+    """How others ask a run to pause or stop; it checks `wanted` after every piece of work."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._wanted: RunState | None = None
+    wanted: RunState | None = None
 
     def ask(self, state: RunState) -> None:
-        """Ask for PAUSED or STOPPED, or INTERRUPTED when the process ends."""
-        with self._lock:
-            self._wanted = state
-
-    @property
-    def wanted(self) -> RunState | None:
-        with self._lock:
-            return self._wanted
+        """Ask for PAUSED or STOPPED, or INTERRUPTED when the process ends; from any thread."""
+        self.wanted = state
 
 
 def execute(
