@@ -29,8 +29,8 @@ from dverge.stored import (
     FORMAT,
     Broken,
     Count,
+    NonNegative,
     Number,
-    Positive,
     Seed,
     Setting,
     Share,
@@ -72,7 +72,7 @@ class Card:
     data_digest: str | None
     versions: dict[str, str]
     device: str
-    training_seconds: Positive | None
+    training_seconds: NonNegative | None
     results: list[Result]
     classes: list[str] = field(default_factory=list)
     format: int = FORMAT

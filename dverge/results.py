@@ -14,7 +14,7 @@ from msgspec import Meta
 from torch import Tensor
 
 from dverge.errors import require
-from dverge.stored import LIMIT, Percent, Positive, Scalar, Seed
+from dverge.stored import LIMIT, NonNegative, Percent, Scalar, Seed
 
 Z95 = 1.959963984540054  # two-sided 95 % point of the normal distribution
 MIXTURE_NAME = "mixture"
@@ -54,7 +54,7 @@ class Result:
     ci_low: Percent
     ci_high: Percent
     parameters: dict[str, Scalar] = field(default_factory=dict)
-    seconds: Positive = 0.0
+    seconds: NonNegative = 0.0
     warnings: list[str] = field(default_factory=list)
     held: str = ""
     checkpoint: str = ""

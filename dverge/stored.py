@@ -31,7 +31,7 @@ LARGEST = 1e40  # above all numbers in single precision; their sums and squares 
 Count = Annotated[int, Meta(ge=0, le=LIMIT)]
 Seed = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Number = Annotated[float, Meta(ge=-LARGEST, le=LARGEST)]
-Positive = Annotated[float, Meta(ge=0, le=LIMIT)]
+NonNegative = Annotated[float, Meta(ge=0, le=LIMIT)]
 Timestamp = Annotated[float, Meta(ge=0, le=2.5e11)]  # Unix time, up to the year 9892
 Share = Annotated[float, Meta(ge=0, le=1)]
 Percent = Annotated[float, Meta(ge=0, le=100)]

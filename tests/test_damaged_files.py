@@ -1,7 +1,7 @@
 """Some 900 files damaged at random: only the project's own errors come out of what reads them.
 
 A damaged file costs only itself: the others beside it are still read, and it is listed with the
-reason. Each case has a seed, which a failure names.
+reason. Each case has a seed.
 """
 
 from __future__ import annotations
@@ -120,25 +120,17 @@ def damage(path: Path, draw: random.Random) -> None:
         path.write_text(change_value(content.decode(), draw))
 
 
-def restore(path: Path, content: bytes) -> None:
-    if path.is_dir():
-        path.rmdir()
-    path.write_bytes(content)
-
-
-def damaged_in_turn(paths: list[Path], cases: int) -> Iterator[random.Random]:
+def damaged_in_turn(paths: list[Path], cases: int) -> Iterator[None]:
     """Damage one of these files in each case, and restore it after."""
     for seed in range(cases):
-        draw = random.Random(seed)
         path = paths[seed % len(paths)]
         content = path.read_bytes()
-        damage(path, draw)
-        try:
-            yield draw
-        except BaseException as error:
-            error.add_note(f"seed {seed}: {path.name}")
-            raise
-        restore(path, content)
+        damage(path, random.Random(seed))
+        print(f"seed {seed}: {path.name}")  # pytest shows the last one when a case fails
+        yield
+        if path.is_dir():
+            path.rmdir()
+        path.write_bytes(content)
 
 
 def copied(name: str, root: Path) -> Path:
@@ -162,7 +154,7 @@ def test_damaged_checkpoints(tmp_path: Path) -> None:
         return *read_all(info), checkpoints.read_history(info)
 
     refused = 0
-    for case, _ in enumerate(damaged_in_turn([folder / "card.json", *damageable(folder)], 450)):
+    for case, _ in enumerate(damaged_in_turn([folder / "card.json", *damageable(folder)], 360)):
 
         def contents_now(info: CheckpointInfo, case: int = case) -> Any:
             return contents(info.name, case if info.name == DAMAGED else 0)
@@ -183,7 +175,7 @@ def test_damaged_checkpoints(tmp_path: Path) -> None:
         shown = {each.info.name for table in again.tables for each in table.trained if each.results}
         shown_curves = {each.info.name for figure in again.figures for each in figure.curves}
         assert set(BESIDE) <= shown and set(BESIDE) <= shown_curves
-    assert refused > 225
+    assert refused > 180
 
 
 def damageable(folder: Path) -> list[Path]:
@@ -206,7 +198,7 @@ def test_damaged_runs(tmp_path: Path) -> None:
     manager, refused = RunManager(tmp_path), 0
     files = [f.path / name for f in (training, evaluation) for name in ("run.json", "status.json")]
     metrics = [folder.path / "metrics.jsonl" for folder in (training, evaluation)]
-    for _ in damaged_in_turn([*files, *metrics], 330):
+    for _ in damaged_in_turn([*files, *metrics], 420):
         views, broken = manager.views(), manager.broken()
         assert len(views) + len(broken) == 2 and len(broken) <= 1
         for view in views:
@@ -215,7 +207,7 @@ def test_damaged_runs(tmp_path: Path) -> None:
             assert all({"kind", "epoch"} <= row.keys() for row in rows)
             refused_only(view.spec.settings)
         refused += len(broken)
-    assert refused > 150
+    assert refused > 200
 
 
 # --- files that are shipped with the library ---

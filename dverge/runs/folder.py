@@ -5,7 +5,7 @@
     status.json    its state and progress
     metrics.jsonl  rows that are appended: of a training the running loss several times an epoch
                    and the figures of each epoch; of an evaluation the results
-    state.pt       everything that is needed to go on; removed when the run has finished
+    state.pt       everything needed to resume; removed when the run has finished
     lock           held by the process that works on it
 """
 
@@ -23,13 +23,13 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from dverge.checkpoints import EpochRow, Losses
+from dverge.checkpoints import EpochRow
 from dverge.errors import DvergeError, RunError
 from dverge.results import Result
 from dverge.runs.records import RunSpec, RunState, Status
 from dverge.stored import (
     Broken,
-    Positive,
+    NonNegative,
     check_name,
     new_folder,
     read_json,
@@ -37,28 +37,21 @@ from dverge.stored import (
     replacing,
     write_json,
 )
+from dverge.training import StepMetrics
 
 LOCK_WAIT = 1.0  # seconds; a process that only checks whether a run is held has its lock briefly
 GRACE = 2.0  # seconds that a new run may have no process before it counts as abandoned
 ABANDONED = "The process that worked on it ended. Resume continues from its last saved epoch."
 
 
-@dataclass(frozen=True)
-class StepRow:
-    """The running loss inside an epoch; see training.StepMetrics."""
-
-    epoch: Positive
-    loss: Losses
-
-
 @dataclass(frozen=True, kw_only=True)
 class ResultRow(Result):
     """A result of an evaluation, and the number of its measurement."""
 
-    epoch: Positive
+    epoch: NonNegative
 
 
-ROWS = {"step": StepRow, "epoch": EpochRow, "result": ResultRow}
+ROWS = {"step": StepMetrics, "epoch": EpochRow, "result": ResultRow}
 """The rows of metrics.jsonl by their kind."""
 
 
@@ -83,7 +76,9 @@ class RunFolder:
             ConfigError: the name cannot be a checkpoint's, or the settings are not allowed.
         """
         spec = RunSpec(name, kind, config, time.time())
-        path = root / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        while (path := root / f"{stamp}-{secrets.token_hex(2)}").exists():
+            pass  # of many runs in one second, two may draw the same number
         with new_folder(path) as temporary:
             write_json(temporary / "run.json", asdict(spec))
             cls(temporary).write_status(Status(RunState.QUEUED))
@@ -184,7 +179,7 @@ class RunFolder:
             temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
     def save_state(self, state: dict[str, Any]) -> None:
-        """Write the state to go on from, atomically and through to the disk.
+        """Write the state to resume from, atomically and through to the disk.
 
         Args:
             state: "training", the job's own, which is also what an evaluation calls it, and
@@ -198,7 +193,7 @@ class RunFolder:
             os.fsync(file.fileno())
 
     def load_state(self) -> dict[str, Any] | None:
-        """The state to go on from, or None if there is none yet.
+        """The state to resume from, or None if there is none yet.
 
         Raises:
             RunError: the file is damaged.

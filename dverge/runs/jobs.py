@@ -74,7 +74,7 @@ class Job(ABC):
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """Everything that is needed to go on, as tensors and plain values."""
+        """Everything needed to resume, as tensors and plain values."""
 
     @abstractmethod
     def images(self) -> float | None:

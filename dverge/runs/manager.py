@@ -311,7 +311,7 @@ class RunManager:
     def _view(self, folder: RunFolder, wait: float = 0) -> RunView | Broken:
         """A snapshot of a run, or the reason why there is none.
 
-        Whether another process holds it is found by trying its lock for so many seconds. Without a
+        Whether another process holds it is checked by trying its lock for `wait` seconds. Without a
         wait, another process that tries it at the same moment is taken for its holder.
         """
         with self._lock:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 
 from dverge.errors import require_choice
 from dverge.evaluation.protocols import EvaluationConfig
-from dverge.stored import Positive, Setting, Timestamp, check_name
+from dverge.stored import NonNegative, Setting, Timestamp, check_name
 from dverge.training import CONFIGS, Method, TrainingConfig, config_from
 
 EVALUATION = "evaluation"  # the kind of a run that measures; one that trains has its method's
@@ -103,11 +103,11 @@ class Status:
 
     state: RunState
     message: str = ""
-    progress: Positive = 0.0
-    epoch: Positive = 0.0
-    seconds_left: Positive | None = None
-    images_per_second: Positive | None = None
-    elapsed: Positive = 0.0
+    progress: NonNegative = 0.0
+    epoch: NonNegative = 0.0
+    seconds_left: NonNegative | None = None
+    images_per_second: NonNegative | None = None
+    elapsed: NonNegative = 0.0
     device: str = ""
     checkpoint: str | None = None
     updated: Timestamp = field(default_factory=time.time)

@@ -41,21 +41,13 @@ NO_SPACE = "No space left on device"  # how safetensors says it, in an error of 
 
 
 class Control:
-    """How others ask a run to pause or stop; it checks after every piece of work."""
+    """How others ask a run to pause or stop; it checks `wanted` after every piece of work."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._wanted: RunState | None = None
+    wanted: RunState | None = None
 
     def ask(self, state: RunState) -> None:
-        """Ask for PAUSED or STOPPED, or INTERRUPTED when the process ends."""
-        with self._lock:
-            self._wanted = state
-
-    @property
-    def wanted(self) -> RunState | None:
-        with self._lock:
-            return self._wanted
+        """Ask for PAUSED or STOPPED, or INTERRUPTED when the process ends; from any thread."""
+        self.wanted = state
 
 
 def execute(
@@ -147,7 +139,7 @@ class _Session:
         return None
 
     def end(self, wanted: RunState | None) -> None:
-        """Save the outcome when everything is done, otherwise the state to go on from."""
+        """Save the outcome when everything is done, otherwise the state to resume from."""
         self._save_state()
         self.status = self._progressed()
         if wanted is not None:
@@ -189,7 +181,7 @@ class _Session:
             self.status,
             progress=progress,
             epoch=self.job.position(),
-            seconds_left=max(0.0, session / done * (1 - progress)) if done > 0 else None,
+            seconds_left=max(0.0, session / done * (1 - progress)) if done > 1e-9 else None,
             images_per_second=speed,
             elapsed=self._elapsed(),
             updated=time.time(),

@@ -166,13 +166,9 @@ def changed(**changes: Any) -> Callable[[str], str]:
     return lambda text: json.dumps(json.loads(text) | changes)
 
 
-CORRUPT: dict[str, Callable[[str], str | bytes]] = {
+CORRUPT: dict[str, Callable[[str], str]] = {
     "empty": lambda text: "",
     "cut": lambda text: text[: len(text) // 2],
-    "no text": lambda text: b"\xff\xfe",
-    "a list": lambda text: "[]",
-    "no fields": lambda text: "{}",
-    "deep": lambda text: "[" * 100_000,
     "another format": changed(format=2),
     "no format": lambda text: text.replace('"format": 1,', ""),
     "a missing field": lambda text: text.replace('"seed": 3,', "", 1),
@@ -183,7 +179,7 @@ CORRUPT: dict[str, Callable[[str], str | bytes]] = {
     "no rows": lambda text: text.replace('"rows"', '"lines"'),
     "foreign rows": lambda text: text.replace('"ci_low"', '"low"'),
     "rows of numbers": changed(finished=[{"rows": [1]}]),
-    "finished null": changed(finished=None),
+    "a row without its victim": lambda text: text.replace('"victim"', '"draws"', 1),
     "rows of other images": lambda text: text.replace('"n": 20', '"n": 21', 1),
     "rows of another split": lambda text: text.replace('"split": "sample"', '"split": "test"', 1),
 }
@@ -191,16 +187,15 @@ CORRUPT: dict[str, Callable[[str], str | bytes]] = {
 
 @pytest.mark.parametrize("damage", CORRUPT.values(), ids=CORRUPT)
 def test_a_damaged_file_costs_only_itself(
-    info: CheckpointInfo, file: ResultFile, damage: Callable[[str], str | bytes]
+    info: CheckpointInfo, file: ResultFile, damage: Callable[[str], str]
 ) -> None:
     """It is listed with the reason, and replaced when its results are measured again."""
     keep(info, file, PGD)
     path, other = only_file(info), replace(file, seed=4)
     good = keep(info, other, CLEAN)
     text = path.read_text()
-    content = damage(text)
-    assert content != text
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    path.write_text(damage(text))
+    assert path.read_text() != text
     assert read_results(info, file) == file
     valid, (broken,) = read_all(info)
     assert valid == all_results(info) == [good]

@@ -57,7 +57,8 @@ def show_left_out(
         with st.container(horizontal=True, key=f"left-out-{item.path}"), errors_as_messages():
             _button("Set aside", set_aside, item, f"Renames it to .{item.name}.set-aside-1")
             with st.popover("Delete", icon=":material/delete:"):
-                st.markdown(f"Delete **{item.name}** and everything in it? It cannot be restored.")
+                content = " and everything in it" if item.path.is_dir() else ""
+                st.markdown(f"Delete **{item.name}**{content}? It cannot be restored.")
                 _button("Delete permanently", delete, item)
 
 
