@@ -109,13 +109,15 @@ def test_moving_the_reach_attacks_nothing_again(shipped: Path) -> None:
     plane_of.clear()
     regions_of.clear()
     with patch("dverge.exploration.plane.attack", wraps=attack) as attacks:
-        app = opened()
-        assert attacks.call_count == 2
+        app = opened(ensembles=VANILLA)
         app.select_slider(key="extent").set_value(1.5).run()
         app.selectbox(key="points").select(121).run()
+        assert attacks.call_count == 1
+        app.selectbox(key="points").select(61).run()
+        app.multiselect(key="ensembles").set_value([VANILLA, DVERGE]).run()
+        assert attacks.call_count == 2
         app.segmented_control(key="plane").set_value("first").run()
         assert attacks.call_count == 2
-        app.selectbox(key="points").select(61).run()
         app.number_input(key="image").set_value(13).run()
         assert attacks.call_count == 3  # both ensembles on the plane of the first
     assert not app.exception and len(sentences(app)) == 2
