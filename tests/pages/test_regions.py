@@ -75,9 +75,6 @@ def test_opens_with_the_two_of_figure_1_as_the_library_computes_them(shipped: Pa
     both = [own(VANILLA), own(DVERGE)]
     assert sentences(app) == [each.summary() for each in both]
     assert maps(app) == [svg for each in both for svg in drawn(each)]
-    app.multiselect(key="ensembles").set_value([]).run()
-    assert not app.exception and not maps(app)
-    assert "Choose at least one ensemble" in app.info[0].value
 
 
 def test_each_map_has_a_text_and_figures_on_demand(shipped: Path) -> None:
@@ -172,17 +169,3 @@ def test_a_picture_of_ones_own_has_maps_but_no_link(shipped: Path) -> None:
     upload(app)
     assert errors(app) == [] and len(maps(app)) == 4
     assert "Open this in the attack lab" not in html(app)
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        {"points": "62", "extent": "-1", "direction": "-1", "plane": "elliptic", "eps": "nan"},
-        {"points": "0", "ensembles": "none-such"},
-    ],
-)
-def test_nonsense_in_the_address_never_breaks_the_page(
-    shipped: Path, query: dict[str, str]
-) -> None:
-    app = opened(**query)
-    assert errors(app) or sentences(app) or app.info

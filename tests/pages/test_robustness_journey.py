@@ -38,7 +38,7 @@ from tests.pages.walk import (
 pytestmark = BROWSER
 ATTACK = "PGD L∞ 8/255, 50 steps"
 LONG = 240_000  # ms, for an evaluation on a busy machine
-CONTENTS = {
+CONTENTS: dict[str, str | re.Pattern[str]] = {
     "All figures": re.compile(r"\d+ figures on 1,000 test images\."),
     "Against eps": "Drag to move, scroll to zoom.",
     "Sanity": "makes a model look robust",
