@@ -16,8 +16,7 @@ from pages.widgets.distilled.pair_form import (
     is_first,
     pair_gallery,
 )
-from pages.widgets.distilled.pair_view import settings
-from pages.widgets.distilled.view import show_pair
+from pages.widgets.distilled.view import settings, show_pair
 from pages.widgets.shared.ensemble_choice import choose_ensembles
 from pages.widgets.shared.images import data_in_use
 from pages.widgets.shared.messages import ask_for_an_ensemble, errors_as_messages, show_left_out

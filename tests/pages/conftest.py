@@ -95,11 +95,17 @@ def page(browser: Browser) -> Iterator[Page]:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a real server with runs and checkpoints of its own."""
+def served_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runs and checkpoints of the one server that most walks share."""
     folder = tmp_path_factory.mktemp("served")
     shutil.copytree(ROOT / "checkpoints", folder / "checkpoints")
-    with serve(folder) as address:
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(served_folder: Path) -> Iterator[str]:
+    """Address of that server."""
+    with serve(served_folder) as address:
         yield address
 
 

@@ -25,8 +25,11 @@ from pages.widgets.shared.ensemble_choice import first_of_each
 from pages.widgets.shared.images import ChosenImage
 from pages.widgets.shared.navigation import PAGES
 from pages.widgets.shared.resources import correct_everywhere, load_ensemble, results_of
+from pages.widgets.tour.steps import STEPS
 from tests.pages.conftest import ROOT
-from tests.pages.screen import VANILLA, errors, open_page, picture, text
+from tests.pages.screen import VANILLA, charts, errors, html, open_page, picture, text
+
+ANSWERS = ('class="dv-verdict', "dv-features", "dv-maps")  # of the pages with an attack
 
 # --- pages ---
 
@@ -43,6 +46,44 @@ def test_every_script_is_a_page_and_every_page_a_script() -> None:
 def test_every_page_opens(shipped: Path, script: str) -> None:
     app = open_page(script)
     assert errors(app) == [] and app.title[0].value
+    if any(box.key == "ensembles" for box in app.multiselect):
+        app.multiselect(key="ensembles").set_value([]).run()
+        assert errors(app) == [] and "Choose at least one ensemble" in text(app)
+        assert not any(mark in html(app) for mark in ANSWERS)
+
+
+@pytest.mark.parametrize(
+    ("script", "query"),
+    [
+        ("tour", {"tour_step": "0"}),
+        ("tour", {"tour_step": "8"}),
+        ("tour", {"tour_step": "-1"}),
+        ("tour", {"tour_step": "frog"}),
+        ("lab", {"ensembles": "none-such", "eps": "-1"}),
+        ("lab", {"eps": "nan", "steps": "0", "victim": "member-99", "image": "-5", "scale": "-3"}),
+        ("lab", {"attack": "magic", "image": "frog", "target": "unicorn", "seed": "-1"}),
+        ("lab", {"attack": "PGD L2", "eps_l2": "inf", "step": "-1", "lab_tab": "Nothing"}),
+        ("distilled", {"source_image": "-1", "layer": "6", "at": "11", "distil_eps": "nan"}),
+        ("distilled", {"source_image": "frog", "layer": "second", "at": "nan", "distil_eps": "7"}),
+        ("distilled", {"target_image": "99999999", "distil_steps": "0", "perturbations": "maybe"}),
+        ("distilled", {"ensembles": "none-such", "distil_steps": "51", "distil_step_size": "-1"}),
+        ("regions", {"points": "62", "extent": "-1", "direction": "-1", "plane": "elliptic"}),
+        ("regions", {"points": "0", "ensembles": "none-such", "eps": "nan"}),
+        ("robustness", {"robust_ensembles": "none-such", "robust_images": "7 test images"}),
+        ("robustness", {"robust_attack": "magic", "robust_tabs": "Nothing"}),
+    ],
+)
+def test_nonsense_in_the_address_never_breaks_a_page(
+    shipped: Path, script: str, query: dict[str, str]
+) -> None:
+    app = open_page(script, **query)
+    assert errors(app) == []
+    if script == "tour":
+        assert app.title[0].value == STEPS[0].title
+    elif script == "robustness":
+        assert len(charts(app)) == 1 and "What can be claimed" in text(app)
+    else:
+        assert app.info or any(mark in html(app) for mark in ANSWERS)
 
 
 @pytest.mark.parametrize("script", ["lab", "distilled", "regions", "robustness"])

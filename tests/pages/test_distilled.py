@@ -20,7 +20,7 @@ from dverge.exploration.overlap import overlap, overlap_in_words
 from dverge.models import Ensemble, compiled, seeded_conv
 from pages.widgets.distilled import overlap as overlap_section
 from pages.widgets.distilled.pair_form import FIRST_SOURCE, FIRST_TARGET
-from pages.widgets.distilled.pair_view import record
+from pages.widgets.distilled.view import record
 from tests.pages.conftest import ROOT
 from tests.pages.screen import (
     DVERGE,
@@ -87,9 +87,6 @@ def test_opens_with_vanilla_beside_dverge_and_shows_the_librarys_answers(shipped
                     assert title.endswith(f"{CLASSES[answer]}, {share:.0f} %")
         assert next(marks, None) is None
     assert "chosen to explain" in app.caption[1].value
-    app.multiselect(key="ensembles").set_value([]).run()
-    assert not app.exception and not sentences(app)
-    assert "Choose at least one ensemble" in app.info[0].value
 
 
 def test_the_matrix_is_the_chosen_layers(shipped: Path) -> None:
@@ -168,22 +165,6 @@ def test_the_gallery_sets_the_chosen_end(shipped: Path) -> None:
     assert app.number_input(key="target-image").value == number
     assert app.number_input(key="source-image").value == FIRST_SOURCE
     assert sentences(app) == [overlap_in_words([(VANILLA, features(VANILLA, target=number))])]
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        {"source_image": "-1", "layer": "6", "at": "11", "distil_eps": "nan", "distil_steps": "0"},
-        {"source_image": "frog", "layer": "second", "at": "nan", "distil_eps": "7"},
-        {"target_image": "99999999", "distil_steps": "51", "perturbations": "perhaps"},
-        {"ensembles": "none-such", "distil_step_size": "-1"},
-    ],
-)
-def test_nonsense_in_the_address_never_breaks_the_page(
-    shipped: Path, query: dict[str, str]
-) -> None:
-    app = opened(**query)
-    assert errors(app) == [] and (sentences(app) or app.info)
 
 
 def test_what_the_attack_lab_leaves_in_the_address_does_no_harm(shipped: Path) -> None:

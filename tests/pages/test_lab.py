@@ -17,6 +17,7 @@ from dverge.data import Split, load
 from dverge.errors import ConfigError
 from dverge.exploration.examine import (
     Examination,
+    Verdict,
     carried_over,
     every_victim,
     examine,
@@ -120,22 +121,6 @@ def test_an_image_outside_the_sample_is_replaced_by_the_nearest(shipped: Path) -
 
 
 @pytest.mark.parametrize(
-    "query",
-    [
-        {"eps": "-1", "steps": "0", "victim": "member-99", "image": "-5", "scale": "-3"},
-        {"eps": "nan", "attack": "magic", "image": "frog", "target": "unicorn", "seed": "-1"},
-        {"ensembles": "none-such"},
-        {"attack": "PGD L2", "eps_l2": "inf", "restarts": "0", "step": "-1", "lab_tab": "Nothing"},
-    ],
-)
-def test_nonsense_in_the_address_never_breaks_the_page(
-    shipped: Path, query: dict[str, str]
-) -> None:
-    app = open_lab(**query)
-    assert errors(app) or verdicts(app) or app.info
-
-
-@pytest.mark.parametrize(
     ("mode", "size"), [("RGB", (60, 40)), ("RGBA", (33, 80)), ("L", (64, 64)), ("RGB", (1, 1))]
 )
 def test_a_picture_of_ones_own(shipped: Path, mode: str, size: tuple[int, int]) -> None:
@@ -206,7 +191,7 @@ def test_who_is_fooled_is_every_victim_in_turn(shipped: Path) -> None:
     fooled, possible = carried_over(outcomes)
     assert f"also fool another in {fooled} of {possible} cases.**" in text(app)
     expected = [verdict for each in outcomes for verdict in each.verdicts]
-    for kind in ("holds", "fooled"):
+    for kind in (Verdict.HOLDS, Verdict.FOOLED):
         assert html(app).count(f'<td class="{kind}"><b>') == expected.count(kind)
 
 

@@ -14,9 +14,10 @@ from dverge import checkpoints
 from dverge.charts.report_document import headline, report_markdown
 from dverge.reproduction.claims import judge_all
 from dverge.reproduction.matching import reproduce
-from tests.pages.conftest import ROOT, serve, settle
+from tests.pages.conftest import ROOT, serve
+from tests.pages.walk import BROWSER, settle
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+pytestmark = BROWSER
 PATIENCE = 90_000  # ms, for a busy machine
 MOST_HEIGHT = 3_100  # pixels: about three screens
 

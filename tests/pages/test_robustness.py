@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
@@ -22,7 +23,7 @@ from dverge.evaluation.diversity import diversity, draw_pairs
 from dverge.evaluation.evaluation import Evaluation
 from dverge.evaluation.measurements import Clean, Measurement, Noise, ProjectedGradient
 from dverge.evaluation.protocols import PLANS, EvaluationConfig, Protocol
-from dverge.evaluation.transfer import transfer
+from dverge.evaluation.transfer import Transfer, transfer
 from dverge.models import Ensemble
 from dverge.results import Result
 from dverge.runs import RunState
@@ -39,27 +40,30 @@ TABS = ("All figures", "Against eps", "Transfer", "Diversity", "Sanity")
 PGD = "PGD L∞ 8/255, 2 steps"
 
 
-def standard(seed: int) -> list[Measurement]:
-    config = pgd(Norm.LINF, EPS, steps=2, restarts=2, seed=seed)
-    thorough = ProjectedGradient("pgd-linf", config, thorough=True)
-    return [Clean(), ProjectedGradient("fgsm", fgsm(0.03), thorough=True), thorough]
+def linf(eps: float, steps: int, seed: int, thorough: bool = False) -> ProjectedGradient:
+    restarts = 2 if thorough else 1
+    config = pgd(Norm.LINF, eps, steps=steps, restarts=restarts, seed=seed)
+    return ProjectedGradient("pgd-linf", config, thorough=thorough)
 
 
-def curve(seed: int) -> list[Measurement]:
-    steps = [pgd(Norm.LINF, eps, steps=2, seed=seed) for eps in (0.005, 0.02)]
-    return [Clean(), *(ProjectedGradient("pgd-linf", config) for config in steps)]
-
-
-def sanity(seed: int) -> list[Measurement]:
-    steps = [pgd(Norm.LINF, EPS, steps=steps, seed=seed) for steps in (1, 5, 10, 50)]
-    return [Clean(), Noise(EPS, seed), *(ProjectedGradient("pgd-linf", config) for config in steps)]
-
-
-SHORT = {Protocol.STANDARD: standard, Protocol.CURVE: curve, Protocol.SANITY: sanity}
+SHORT: dict[Protocol, Callable[[int], list[Measurement]]] = {
+    Protocol.STANDARD: lambda seed: [
+        Clean(),
+        ProjectedGradient("fgsm", fgsm(0.03), thorough=True),
+        linf(EPS, 2, seed, thorough=True),
+    ],
+    Protocol.CURVE: lambda seed: [Clean(), *(linf(eps, 2, seed) for eps in (0.005, 0.02))],
+    Protocol.SANITY: lambda seed: [
+        Clean(),
+        Noise(EPS, seed),
+        *(linf(EPS, steps, seed) for steps in (1, 5, 10, 50)),
+    ],
+}
 
 
 @pytest.fixture(autouse=True, scope="module")
 def short_protocols() -> Iterator[None]:
+    """Each protocol with a few quick measurements."""
     with pytest.MonkeyPatch.context() as patch:
         for protocol, measurements in SHORT.items():
             patch.setitem(PLANS, protocol, replace(PLANS[protocol], measurements=measurements))
@@ -82,7 +86,7 @@ def measured_shelf(shelf: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """The same, measured on 20 images, and the baseline on 30, too."""
     root = tmp_path_factory.mktemp("measured") / "checkpoints"
     shutil.copytree(shelf, root)
-    for protocol in (Protocol.STANDARD, Protocol.CURVE, Protocol.SANITY):
+    for protocol in SHORT:
         made(root, protocol)
     made(root, Protocol.STANDARD, VANILLA, images=30)
     return root
@@ -157,10 +161,6 @@ def sentences(app: AppTest) -> list[str]:
     return [each.value[2:] for each in app.markdown if each.value.startswith("- ")]
 
 
-def table(app: AppTest) -> pd.DataFrame:
-    return app.dataframe[0].value
-
-
 def tamper(root: Path) -> None:
     """Change a byte of the baseline's weights."""
     file = root / VANILLA / "member-2.safetensors"
@@ -176,6 +176,10 @@ def headline(row: Result) -> bool:
     """The attack is on the model itself, or the worst of all on the mixture, or there is none."""
     victim = row.parameters.get("victim", "worst")
     return victim == "worst" or row.model.startswith("member-")
+
+
+def mixtures(rows: list[Result]) -> list[Result]:
+    return [row for row in rows if not row.model.startswith("member-")]
 
 
 def standing(rows: list[Result], name: str, attack: str) -> Standing:
@@ -235,19 +239,6 @@ def test_measure_starts_what_is_missing_and_says_so(gate: Gate) -> None:
     assert "0 measurements done · 2 ensembles" in app.progress[0].text
 
 
-def test_results_appear_after_measuring_from_the_form(fresh: Path) -> None:
-    app = measure_section(opened())
-    app.number_input(key="measure-images-standard-test").set_value(20).run()
-    app.button(key="measure-any").click().run()
-    (view,) = run_manager().views()
-    assert run_manager().wait(view.id, LONG).state is RunState.FINISHED
-    app.run()
-    assert app.selectbox(key="robust-images").value == "20 test images"
-    assert errors(app) == [] and len(charts(app)) == 1
-    assert sentences(app) == claimed(fresh, "FGSM 0.03", "fgsm", OTHER)
-    assert not app.progress
-
-
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [
@@ -280,22 +271,6 @@ def test_measuring_on_other_images_leaves_the_offer(gate: Gate) -> None:
     assert "being measured; see above" in text(app)
     app.selectbox(key="robust-images").select("1,000 test images").run()
     assert app.button(key="measure-standard").label == "Measure"
-
-
-def test_an_evaluation_can_be_paused_and_resumed(gate: Gate, fresh: Path) -> None:
-    app = measure_section(opened())
-    app.number_input(key="measure-images-standard-test").set_value(20).run()
-    app.button(key="measure-any").click().run()
-    gate.wait()
-    press(app, "Pause")
-    (view,) = run_manager().views()
-    gate.open()
-    assert run_manager().wait(view.id, LONG).state is RunState.PAUSED
-    app.run()
-    assert "paused]" in text(app) and errors(app) == []
-    press(app, "Resume")
-    assert run_manager().wait(view.id, LONG).state is RunState.FINISHED
-    assert {row.n for row in made(fresh, Protocol.STANDARD)} == {20}
 
 
 def test_an_evaluation_that_fails_says_why(fresh: Path) -> None:
@@ -332,18 +307,15 @@ def test_the_summary_claims_what_the_library_does(measured: Path) -> None:
     assert errors(app) == []
     assert sentences(app) == claimed(measured, "FGSM 0.03", "fgsm")
 
-
-def test_other_images(measured: Path) -> None:
     app = opened()
-    box = app.selectbox(key="robust-images")
-    assert box.options == ["20 test images", "30 test images", "1,000 test images"]
-    box.select("30 test images").run()
+    images = app.selectbox(key="robust-images")
+    assert images.options == ["20 test images", "30 test images", "1,000 test images"]
+    images.select("30 test images").run()
     assert errors(app) == []
-    assert [text.split(":")[0] for text in sentences(app)] == ["Mixing alone"]
+    assert [sentence.split(":")[0] for sentence in sentences(app)] == ["Mixing alone"]
     assert f"not measured yet on 30 test images for **{OTHER}**." in text(app)
     rows = [row for row in made(measured, Protocol.STANDARD, VANILLA, images=30) if headline(row)]
-    mixtures = [row for row in rows if not row.model.startswith("member-")]
-    assert table(app).equals(result_frame(mixtures))
+    assert app.dataframe[0].value.equals(result_frame(mixtures(rows)))
 
 
 def test_an_unfinished_seed_does_not_hide_a_finished_one(measured: Path) -> None:
@@ -359,103 +331,98 @@ def test_an_unfinished_seed_does_not_hide_a_finished_one(measured: Path) -> None
 
 def test_the_table_is_the_librarys(measured: Path) -> None:
     app = opened()
+
+    def shown() -> pd.DataFrame:
+        return app.dataframe[0].value
+
     rows = made(measured, Protocol.STANDARD)
     own = [row for row in rows if headline(row)]
-    mixtures = [row for row in own if not row.model.startswith("member-")]
-    assert table(app).equals(result_frame(mixtures))
-    assert f"{len(mixtures)} figures on 20 test images." in text(app)
+    assert shown().equals(result_frame(mixtures(own)))
+    assert f"{len(mixtures(own))} figures on 20 test images." in text(app)
     app.pills(key="table-models").set_value(["mixtures", "submodels"]).run()
-    assert table(app).equals(result_frame(own))
+    assert shown().equals(result_frame(own))
     app.toggle(key="table-single").set_value(True).run()
-    assert table(app).equals(result_frame(rows))
+    assert shown().equals(result_frame(rows))
     app.pills(key="table-models").set_value(["submodels"]).run()
-    assert set(table(app)["Model"]) == {"submodel 1", "submodel 2", "submodel 3"}
+    assert set(shown()["Model"]) == {"submodel 1", "submodel 2", "submodel 3"}
     app.pills(key="table-models").set_value([]).run()
-    assert errors(app) == [] and table(app).empty
+    assert errors(app) == [] and shown().empty
 
     app = opened()
     app.pills(key="table-protocols").set_value([Protocol.CURVE, Protocol.SANITY]).run()
     rows = [row for p in (Protocol.SANITY, Protocol.CURVE) for row in made(measured, p)]
-    mixtures = [r for r in rows if headline(r) and not r.model.startswith("member-")]
-    shown, expected = table(app), result_frame(mixtures)
-    order = [*shown.columns]
-    assert shown.sort_values(order, ignore_index=True).equals(
-        expected.sort_values(order, ignore_index=True)
-    )
-
-
-@dataclass
-class Counts:
-    """How often the costly quantities were computed."""
-
-    transfer: int = 0
-    diversity: int = 0
-    made: list[Any] = field(default_factory=list)
+    expected = result_frame(mixtures([row for row in rows if headline(row)]))
+    by: Any = {"by": [*expected.columns], "ignore_index": True}
+    assert shown().sort_values(**by).equals(expected.sort_values(**by))
 
 
 @pytest.fixture
-def counts(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counts]:
-    counts = Counts()
-
-    def counted(name: str, function: Any) -> Any:
-        def call(*args: Any) -> Any:
-            setattr(counts, name, getattr(counts, name) + 1)
-            counts.made.append(function(*args))
-            return counts.made[-1]
-
-        return call
-
-    for name, function in (("transfer", transfer), ("diversity", diversity)):
-        monkeypatch.setattr(pair_tabs, name, counted(name, function))
-    monkeypatch.setattr(pair_tabs, "IMAGES", 40)
-    monkeypatch.setattr(pair_tabs, "PAIRS", 8)
-    for cached in (pair_tabs._transfer, pair_tabs._diversity, load_ensemble, load_fast):
+def computing(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Mock, Mock]]:
+    """Records the computing of transfer and diversity, on few images."""
+    mocks = Mock(wraps=transfer), Mock(wraps=diversity)
+    for name, value in zip(
+        ("transfer", "diversity", "IMAGES", "PAIRS"), (*mocks, 40, 8), strict=True
+    ):
+        monkeypatch.setattr(pair_tabs, name, value)
+    caches = (pair_tabs._transfer, pair_tabs._diversity, load_ensemble, load_fast)
+    for cached in caches:
         cached.clear()
-    yield counts
-    for cached in (pair_tabs._transfer, pair_tabs._diversity, load_ensemble, load_fast):
+    yield mocks
+    for cached in caches:
         cached.clear()
 
 
-def test_each_tab_opens_and_only_the_open_one_computes(measured: Path, counts: Counts) -> None:
+def test_each_tab_opens_and_only_the_open_one_computes(
+    measured: Path, computing: tuple[Mock, Mock]
+) -> None:
     app = opened()
+    counts = dict.fromkeys(TABS, (0, 0)) | {"Transfer": (2, 0), "Diversity": (0, 2)}
     for tab in TABS:
-        before = counts.transfer, counts.diversity
+        for mock in computing:
+            mock.reset_mock()
         show(app, tab)
         assert errors(app) == []
-        computed = counts.transfer - before[0], counts.diversity - before[1]
-        assert computed == {"Transfer": (2, 0), "Diversity": (0, 2)}.get(tab, (0, 0))
+        assert tuple(mock.call_count for mock in computing) == counts[tab]
         assert len(app.dataframe) == (tab == "All figures")
         assert ("PGD L∞ with 20 steps" in text(app)) == (tab == "Against eps")
         assert ("masked, makes a model look robust" in text(app)) == (tab == "Sanity")
+    for mock in computing:
+        mock.reset_mock()
     for tab in TABS:
         show(app, tab)
-    assert (counts.transfer, counts.diversity) == (2, 2)  # the rest was remembered
+    assert not any(mock.called for mock in computing)  # everything is cached
 
 
-def test_transfer_within_and_across(measured: Path, counts: Counts) -> None:
+def test_transfer_within_and_across(measured: Path, computing: tuple[Mock, Mock]) -> None:
     app = show(opened(), "Transfer")
-    ensembles = [load_fast(checkpoints.read(measured / name)) for name in (VANILLA, OTHER)]
     images = load(Split.SAMPLE).balanced(40)
-    own = [transfer(each, each, images, pgd(Norm.LINF, 0.02, steps=10)) for each in ensembles]
-    for computed, expected in zip(counts.made, own, strict=True):
-        assert computed.fooled.equal(expected.fooled) and computed.n == expected.n
-    captions = [
-        f"Between its submodels, {each.between_members():.0f} % of the attacks carry over. "
-        f"n = {each.n} images."
-        for each in own
+    infos = [checkpoints.read(measured / name) for name in (VANILLA, OTHER)]
+    first, other = (load_fast(info) for info in infos)
+
+    def is_the_librarys(source: int, target: int, eps: float = 0.02) -> Transfer:
+        """What the page shows, which is cached, is what the library computes."""
+        ensembles = (first, other)[source], (first, other)[target]
+        expected = transfer(*ensembles, images, pgd(Norm.LINF, eps, steps=10))
+        shown = pair_tabs._transfer(infos[source], infos[target], eps)
+        assert shown.fooled.equal(expected.fooled) and shown.n == expected.n
+        return expected
+
+    assert [each.value for each in app.caption if each.value.startswith("Between")] == [
+        f"Between its submodels, {own.between_members():.0f} % of the attacks carry over. "
+        f"n = {own.n} images."
+        for own in (is_the_librarys(0, 0), is_the_librarys(1, 1))
     ]
-    assert [each.value for each in app.caption if each.value.startswith("Between")] == captions
     app.selectbox(key="transfer-source").select(OTHER).run()
     assert errors(app) == [] and len(charts(app)) == 3
-    across = transfer(ensembles[1], ensembles[0], images, pgd(Norm.LINF, 0.02, steps=10))
-    assert counts.transfer == 3 and counts.made[-1].fooled.equal(across.fooled)
+    across = is_the_librarys(1, 0)
     assert f"Crafted on {OTHER}. n = {across.n} images." in text(app)
     app.select_slider(key="transfer-eps").set_value(EPS).run()
-    assert errors(app) == [] and counts.transfer == 5
-    assert counts.made[-1].config.eps == EPS
+    assert errors(app) == []
+    is_the_librarys(1, 0, EPS)
+    assert computing[0].call_count == 5
 
 
-def test_diversity_of_all_layers_and_of_one(measured: Path, counts: Counts) -> None:
+def test_diversity_of_all_layers_and_of_one(measured: Path, computing: tuple[Mock, Mock]) -> None:
     app = show(opened(), "Diversity")
     pairs = draw_pairs(load(Split.SAMPLE), 8, seed=0)
     two = diversity(load_fast(checkpoints.read(measured / OTHER)), pairs)
@@ -470,7 +437,7 @@ def test_diversity_of_all_layers_and_of_one(measured: Path, counts: Counts) -> N
     app.segmented_control(key="diversity-what").set_value(pair_tabs.OVERLAP).run()
     shared = two.overlap(2)
     assert mean() == f"{(shared[0, 1] + shared[1, 0]) / 2:.2f} %."
-    assert errors(app) == [] and counts.diversity == 2
+    assert errors(app) == [] and computing[1].call_count == 2
 
 
 # --- the address ---
@@ -488,17 +455,6 @@ def test_a_link_opens_the_whole_view(measured: Path) -> None:
     assert sentences(app) == claimed(measured, PGD, "pgd-linf", OTHER)
     assert "masked, makes a model look robust" in text(app)
     assert app.query_params["robust-tabs"] == "Sanity"
-
-
-def test_nonsense_in_the_address_never_breaks_the_page(measured: Path) -> None:
-    app = opened(
-        robust_ensembles="none-such",
-        robust_images="7 test images",
-        robust_attack="magic",
-        robust_tabs="Nothing",
-    )
-    assert errors(app) == []
-    assert sentences(app) == claimed(measured, "FGSM 0.03", "fgsm", OTHER)
 
 
 # --- which ensembles ---
@@ -525,8 +481,12 @@ def test_snapshots_other_seeds_and_unmeasured_ensembles_are_left_out_until_chose
         shutil.copytree(measured / OTHER, measured / name)
         card = measured / name / "card.json"
         card.write_text(json.dumps(json.loads(card.read_text()) | {"seed": seed}))
-    box = opened().multiselect(key="robust-ensembles")
+    (measured / "foreign").mkdir()
+    app = opened()
+    box = app.multiselect(key="robust-ensembles")
     assert box.value == [VANILLA, OTHER, "unknown"]
+    assert errors(app) == [] and "foreign" in text(app)
+    assert sentences(app)[:2] == claimed(measured, "FGSM 0.03", "fgsm", OTHER)[:2]
     assert {"new", f"{OTHER}-e25", "driven-s2"} < set(box.options)
     for name in (VANILLA, OTHER, "unknown"):
         shutil.rmtree(measured / name / "evaluations")
@@ -539,15 +499,9 @@ def test_snapshots_other_seeds_and_unmeasured_ensembles_are_left_out_until_chose
 # --- what is broken ---
 
 
-def test_a_broken_checkpoint_is_named_and_the_others_are_shown(measured: Path) -> None:
-    (measured / "foreign").mkdir()
-    app = opened()
-    assert errors(app) == []
-    assert "foreign" in text(app)
-    assert sentences(app) == claimed(measured, "FGSM 0.03", "fgsm", OTHER)
-
-
-def test_a_tampered_checkpoint_is_an_error_in_its_card(measured: Path, counts: Counts) -> None:
+def test_a_tampered_checkpoint_is_an_error_in_its_card(
+    measured: Path, computing: tuple[Mock, Mock]
+) -> None:
     tamper(measured)
     app = opened()
     for tab in ("Transfer", "Diversity"):
@@ -598,7 +552,7 @@ def test_a_checkpoint_that_is_gone_when_measure_is_pressed(fresh: Path) -> None:
     assert run_manager().views() == []
 
 
-def test_no_more_images_than_there_are_can_be_asked_for(fresh: Path) -> None:
+def test_the_form_offers_what_can_be_measured(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     app = measure_section(opened())
     field = app.number_input(key="measure-images-standard-test")
     assert (field.min, field.max, field.value) == (1, 1000, 1000)
@@ -606,11 +560,6 @@ def test_no_more_images_than_there_are_can_be_asked_for(fresh: Path) -> None:
     field = app.number_input(key="measure-images-sanity-test")
     assert (field.max, field.value) == (1000, 500)
     assert errors(app) == []
-
-
-def test_without_autoattack_it_says_how_to_get_it(
-    fresh: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
     for available in (True, False):
         monkeypatch.setattr(measuring, "autoattack_available", lambda here=available: here)
         app = measure_section(opened())

@@ -13,7 +13,7 @@ from dverge.data import Split, load
 from dverge.evaluation.diversity import draw_pairs
 from dverge.exploration.distilled import Distilled
 from dverge.exploration.overlap import Mean, Overlap, overlap
-from pages.widgets.distilled.pair_view import Features, settings
+from pages.widgets.distilled.view import Features, settings
 from pages.widgets.shared.cards import show_html
 from pages.widgets.shared.messages import errors_as_messages
 from pages.widgets.shared.resources import BY_CONTENT, load_fast
