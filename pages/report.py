@@ -27,7 +27,7 @@ from dverge.charts.reproduction import (
     cell_frame,
     figure_panels,
 )
-from dverge.checkpoints import HISTORY, CheckpointInfo
+from dverge.checkpoints import CheckpointInfo
 from dverge.data import Split, full_data_available, load
 from dverge.evaluation.autoattack import autoattack_available
 from dverge.evaluation.protocols import Protocol
@@ -44,10 +44,9 @@ from pages.widgets.robustness.view import usual_images
 from pages.widgets.shared.messages import (
     errors_as_messages,
     show_left_out,
-    stop_without_checkpoints,
 )
-from pages.widgets.shared.navigation import enter_through_app
-from pages.widgets.shared.resources import all_checkpoints, results_of
+from pages.widgets.shared.navigation import begin_page
+from pages.widgets.shared.resources import BY_CONTENT, results_of
 
 CONTENTS = (
     "[Tables 1 to 3](#tables) · [Figures 2 to 4](#figures) · "
@@ -70,22 +69,14 @@ PROTOCOL_TITLES = {
 
 def reproduction_of(infos: Sequence[CheckpointInfo]) -> tuple[Reproduction, list[Verdict]]:
     """Tables, figures and verdicts, computed again when a checkpoint or its results change."""
-    key = tuple(
-        (str(info.folder), info.digest, results_stamp(info), _history_time(info)) for info in infos
-    )
-    return _reproduction(key, infos)
+    return _reproduction(infos, [(str(info.folder), results_stamp(info)) for info in infos])
 
 
-def _history_time(info: CheckpointInfo) -> int:
-    file = info.folder / HISTORY
-    return file.stat().st_mtime_ns if file.is_file() else 0
-
-
-@st.cache_resource(max_entries=4, show_spinner=False)
+@st.cache_resource(max_entries=4, show_spinner=False, hash_funcs=BY_CONTENT)
 def _reproduction(
-    key: tuple[Any, ...], _infos: Sequence[CheckpointInfo]
+    infos: Sequence[CheckpointInfo], stamps: object
 ) -> tuple[Reproduction, list[Verdict]]:
-    reproduction = reproduce(_infos, results_of)
+    reproduction = reproduce(infos, results_of)  # names its checkpoints, so folders count, too
     return reproduction, judge_all(reproduction)
 
 
@@ -203,8 +194,7 @@ def show_figure(figure: ReproducedFigure) -> None:
         st.caption("There is no training of this kind here yet.")
         return
     first = figure.curves[0]
-    key = (number, tuple((each.info.name, each.info.digest, each.epochs) for each in figure.curves))
-    for quantity, chart in _panels(key, figure):
+    for quantity, chart in _panels(figure):
         st.altair_chart(
             chart,
             key=f"figure-{number}-{quantity}",
@@ -216,20 +206,24 @@ def show_figure(figure: ReproducedFigure) -> None:
         st.caption(f"{missing}; this one has {first.epochs}.")
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _panels(key: tuple[Any, ...], _figure: ReproducedFigure) -> list[Panel]:
+def _curves_shown(figure: ReproducedFigure) -> tuple[Any, ...]:
+    return figure.printed.number, *((c.info.name, c.info.digest, c.epochs) for c in figure.curves)
+
+
+@st.cache_resource(
+    max_entries=8,
+    show_spinner=False,
+    hash_funcs=BY_CONTENT | {ReproducedFigure: _curves_shown},
+)
+def _panels(figure: ReproducedFigure) -> list[Panel]:
     """The charts; they take a quarter of a second to build."""
     return [
         (quantity, chart.properties(padding=PADDING, height=PANEL_HEIGHT))
-        for quantity, chart in figure_panels(_figure, legends=False)
+        for quantity, chart in figure_panels(figure, legends=False)
     ]
 
 
-enter_through_app()
-st.title("The report", anchor=False)
-available, broken = all_checkpoints()
-if not available:
-    stop_without_checkpoints()
+available, broken = begin_page("The report")
 show_evaluations()
 with errors_as_messages():
     reproduction, verdicts = reproduction_of(available)
