@@ -130,13 +130,12 @@ def show_more(reproduction: Reproduction) -> None:
         measuring_popover(reproduction)
         with st.popover("Why figures differ", icon=":material/help:"):
             st.markdown(differences_markdown())
-        if variants := read_ablation():
-            with st.popover("What matters in the tuned recipe", icon=":material/tune:"):
-                st.table(ablation_frame(variants).set_index("Recipe"))
-                done = (
-                    f"{len(variants)} of {len(VARIANTS)} measured, by `python -m dverge ablation`"
-                )
-                st.caption(f"{ABOUT} {done}.")
+        popover = st.popover("What matters in the tuned recipe", icon=":material/tune:")
+        with popover, errors_as_messages():
+            variants = read_ablation()
+            st.table(ablation_frame(variants).set_index("Recipe"))
+            measured = f"{len(variants)} of {len(VARIANTS)} measured"
+            st.caption(f"{ABOUT} {measured}, by `python -m dverge ablation`.")
     show_queued()
 
 
@@ -245,6 +244,4 @@ with errors_as_messages():
     st.subheader("What holds, and what does not", anchor="what-holds")
     st.caption(READING)
     show_claims(verdicts)
-    for reason in reproduction.unreadable:
-        st.warning(f"A history is left out: {reason}", icon=":material/folder_off:")
 show_left_out(broken)

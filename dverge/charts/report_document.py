@@ -8,6 +8,7 @@ from typing import Any
 
 from dverge.charts.reproduction import ablation_frame, cell_frame, table_frame
 from dverge.charts.tables import to_latex, to_markdown
+from dverge.errors import FileError
 from dverge.evaluation.protocols import Protocol
 from dverge.reproduction.ablation import ABOUT, read_ablation
 from dverge.reproduction.claims import HISTORY, Answer, Finding, Verdict
@@ -192,8 +193,7 @@ def report_markdown(reproduction: Reproduction, verdicts: Sequence[Verdict]) -> 
         parts += [f"## {table.printed.title}", to_markdown(frame)]
         parts.append(training_text(reproduction, table))
     parts += ["## Beyond the report", to_markdown(table_frame(reproduction.mixtures))]
-    if variants := read_ablation():
-        parts += [to_markdown(ablation_frame(variants)), ABOUT]
+    parts += _ablation_parts()
     parts += ["## Why they differ", differences_markdown()]
     parts += ["## What holds, and what does not", f"{outcome_counts(verdicts)} {READING}"]
     for outcome, title in OUTCOME_TITLES.items():
@@ -201,6 +201,15 @@ def report_markdown(reproduction: Reproduction, verdicts: Sequence[Verdict]) -> 
         if those:
             parts += [f"### {title}", "\n".join(map(_markdown_of, those))]
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
+
+
+def _ablation_parts() -> list[str]:
+    """What matters in the tuned recipe, or why that cannot be shown."""
+    try:
+        variants = read_ablation()
+    except FileError as error:
+        return [str(error)]
+    return [to_markdown(ablation_frame(variants)), ABOUT] if variants else []
 
 
 def _markdown_of(verdict: Verdict) -> str:

@@ -15,6 +15,7 @@ from dverge.checkpoints import CheckpointInfo
 from dverge.commands import check_output_file
 from dverge.commands.train import start_run
 from dverge.errors import CheckpointError, ConfigError, require_integer
+from dverge.evaluation.store import read_all
 from dverge.reproduction.claims import judge_all
 from dverge.reproduction.matching import Reproduction, reproduce
 from dverge.reproduction.verification import Verification, verify
@@ -88,8 +89,8 @@ def run(arguments: argparse.Namespace) -> int:
         file.write_text(text, encoding="utf-8")
     for item in broken:
         print(f"{item.name} is left out. {item.reason}")
-    for reason in reproduction.unreadable:
-        print(f"A history is left out: {reason}")
+    for damaged in (each for info in infos for each in read_all(info)[1]):
+        print(f"A file is left out: {damaged.reason}")
     _report_curves(reproduction, arguments.figures)
     values = report_values(reproduction, verdicts)
     came_back = True

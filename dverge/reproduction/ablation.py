@@ -124,7 +124,12 @@ def ablate(file: Path = FILE, load_images: LoadImages = load) -> Iterator[tuple[
         results = _measure(training.ensemble(), load_images)
         about = (title, config.to_dict(), round(seconds, 1), describe_device(device))
         done[title] = Variant(*about, results)
-        write_json(file, [asdict(done[each]) for each in VARIANTS if each in done])
+        write_json(file, [_plain(done[each]) for each in VARIANTS if each in done])
+
+
+def _plain(variant: Variant) -> dict[str, Any]:
+    """As plain JSON values."""
+    return asdict(variant) | {"figures": [each.stored() for each in variant.figures]}
 
 
 def _measure(ensemble: Ensemble, load_images: LoadImages) -> list[Result]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dverge.checkpoints import CheckpointInfo, damaged_history, read_history
+from dverge.checkpoints import CheckpointInfo, read_history
 from dverge.errors import ConfigError
 from dverge.evaluation.naming import model_title
 from dverge.evaluation.protocols import PLANS, Protocol
@@ -202,14 +202,12 @@ class Reproduction:
         others: further ensembles that were trained to their end and measured: other recipes.
         images: those that the results are of, by protocol; the same in all tables.
         figures: for each of REPORT_FIGURES.
-        unreadable: why the histories of some checkpoints are left out.
     """
 
     groups: tuple[ReproducedTable, ...]
     others: tuple[TrainedEnsemble, ...]
     images: dict[Protocol, Images]
     figures: tuple[ReproducedFigure, ...]
-    unreadable: tuple[str, ...] = ()
 
     @property
     def tables(self) -> tuple[ReproducedTable, ...]:
@@ -275,7 +273,7 @@ def reproduce(
         if each.info.digest not in in_tables and each.info.card.method in RECIPES
         if each.results and snapshot_epoch(each.info.name) is None
     )
-    return Reproduction(groups, others, images, *_figures(infos))
+    return Reproduction(groups, others, images, _figures(infos))
 
 
 def _most_measured(kept: Sequence[Sequence[ResultFile]]) -> dict[Protocol, Images]:
@@ -290,9 +288,9 @@ def _most_measured(kept: Sequence[Sequence[ResultFile]]) -> dict[Protocol, Image
 
 def _figures(
     infos: Sequence[CheckpointInfo],
-) -> tuple[tuple[ReproducedFigure, ...], tuple[str, ...]]:
-    """Figures 2 to 4 from the checkpoints' histories; and why some could not be read."""
-    figures, unreadable = [], []
+) -> tuple[ReproducedFigure, ...]:
+    """Figures 2 to 4 from those histories that can be used."""
+    figures = []
     for printed in REPORT_FIGURES:
         match = find_trainings(infos, printed.method, printed.epochs)
         if not match and printed.method == "vanilla":
@@ -300,13 +298,10 @@ def _figures(
         curves = []
         for info in match:
             history = read_history(info)
-            unreadable += [broken.reason for broken in damaged_history(info)]
-            if any(len(row[k]) != MEMBERS for row in history for k in ("train_loss", "val_loss")):
-                unreadable.append(f"the history of {info.name} is not of {MEMBERS} submodels.")
-            elif history:
+            if history and len(history[0]["train_loss"]) == MEMBERS:
                 curves.append(Curves(info, history))
         figures.append(ReproducedFigure(printed, tuple(curves)))
-    return tuple(figures), tuple(unreadable)
+    return tuple(figures)
 
 
 def snapshot_epoch(name: str) -> int | None:

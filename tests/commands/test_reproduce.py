@@ -105,9 +105,7 @@ def test_a_broken_checkpoint_and_a_broken_history_cost_only_themselves(
     assert main(["reproduce"]) == 0
     printed = capsys.readouterr().out
     assert "foreign is left out." in printed
-    assert (
-        "A history is left out: " in printed and "history.jsonl, line 1, cannot be used" in printed
-    )
+    assert "A file is left out: " in printed and "history.jsonl, line 1, cannot be used" in printed
     assert "28 of the report's 60 figures that were measured here" in printed
     assert f"Figure 2: curves from {two / VANILLA}" in printed
 

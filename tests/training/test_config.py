@@ -182,7 +182,7 @@ def test_every_method_has_its_presets() -> None:
 @pytest.mark.parametrize("method", Method)
 def test_the_defaults_are_the_reports(method: Method) -> None:
     report = PRESETS[method]["report"]
-    assert config_from(str(method), {}) == report
+    assert CONFIGS[method].from_dict({}) == report
     assert (report.members, report.batch_size) == (3, 32)
     assert (report.learning_rate, report.momentum, report.weight_decay) == (1e-3, 0.9, 0)
     assert (report.schedule, report.augmentation) == (Schedule.CONSTANT, Augmentation.NONE)
