@@ -107,7 +107,7 @@ def parse_numbers(text: str) -> list[int]:
     """The image numbers in a text such as "5, 9, 20-31", each once, in order.
 
     Raises:
-        ConfigError: there is something else in it, none, more than 32, or a number beyond 9999.
+        ConfigError: it holds anything else, no number, more than 32, or one above 9999.
     """
     numbers: dict[int, None] = {}
     for part in filter(None, re.split(r"[,;\s]+", text.strip())):

@@ -37,7 +37,7 @@ DRAWS = 100
 
 
 def show_lab_tabs(view: LabView) -> None:
-    """All tabs, a line each; only the open one is drawn."""
+    """All tabs, one line each; only the open one is drawn."""
     contents: dict[str, Callable[[LabView], None]] = {
         "Choose an image": lambda view: st.fragment(gallery)(list(view.infos)),
         "Step by step": show_steps,
@@ -85,7 +85,7 @@ def _show_victims(view: LabView, info: CheckpointInfo) -> None:
 
 
 def answer_cells(outcome: Examination) -> list[Cell]:
-    """What each model answers after an attack, a cell each."""
+    """Each model's answer after an attack, as a cell of a matrix."""
     return [
         Cell(
             CSS_CLASS[verdict],

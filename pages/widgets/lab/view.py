@@ -91,7 +91,7 @@ def picture_sheet(outcome: Examination, info: CheckpointInfo, image: ChosenImage
 
 
 def each_ensemble(view: LabView, show: Callable[[CheckpointInfo], None]) -> None:
-    """A card an ensemble, side by side; an error in one is shown in its own card."""
+    """A card per ensemble, side by side; an error in one is shown in its own card."""
     columns = len(view.infos) if len(view.infos) < 4 else 2
     with st.grid(columns, min_column_width=300):
         for info in view.infos:

@@ -134,7 +134,7 @@ def record(
 
 
 def _figure(info: CheckpointInfo, result: Regions, model: int) -> str:
-    """One model's map under its name; the mixture's, the last, stands out."""
+    """One model's map under its name; the last one, the mixture's, is emphasised."""
     name, last = result.models[model], model == len(result.models) - 1
     kept = f"{result.kept()[model].item():.0f} %"
     svg = region_svg(result, model, last, is_dark())

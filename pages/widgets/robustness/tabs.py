@@ -26,7 +26,7 @@ SIGNAL_LOOKS = {
 
 
 def show_robustness_tabs(view: View) -> None:
-    """All tabs, a line each; only the open one is drawn."""
+    """All tabs, one line each; only the open one is drawn."""
     contents = {
         "All figures": show_table,
         "Against eps": show_curve,

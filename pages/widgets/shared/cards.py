@@ -103,7 +103,7 @@ def _figure(image: Tensor, title: str, caption: str) -> str:
 
 
 def show_answers(examination: Examination, info: CheckpointInfo, before_only: bool = False) -> None:
-    """A row a model: its first answer before and after, and its verdict as text and sign."""
+    """A row per model: its most likely class before and after, and its verdict as text and sign."""
     rows = []
     names = model_names(len(examination.members))
     moments = [examination.before] if before_only else [examination.before, examination.after]
@@ -139,7 +139,7 @@ class Cell:
     """One answer of a matrix.
 
     Attributes:
-        kind: holds, fooled or wrong: good for the defence, bad, or neither; its colour.
+        kind: holds, fooled or wrong (good for the defence, bad, or neither), which sets the colour.
         sign: says the same without colour.
         text: the class answered.
         percent: the probability given to it, 0–100.
@@ -166,8 +166,8 @@ def show_matrix(
     Args:
         corner: what the rows are.
         across: what the columns are.
-        rows, columns: their names; a last column called mixture stands out.
-        cells: one list a row.
+        rows, columns: their names.
+        cells: one list per row.
     """
     heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in columns)
     lines = "".join(

@@ -18,7 +18,7 @@ class ChosenImage:
     Attributes:
         pixels: 1×3×32×32 in [0, 1].
         label: its class, 0–9.
-        title: what it is, in words.
+        title: what it is, such as "test image 5, frog".
         file_name: the start of the names of its downloads.
         number: its position in CIFAR-10's test set; None for the user's own picture.
     """

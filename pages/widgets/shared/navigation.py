@@ -18,7 +18,7 @@ from pages.widgets.shared.resources import all_checkpoints
 View = TypeVar("View")
 
 ENTERED = "entered-through-app"
-PAGES = (  # a line a page: its script in pages/, title, Material icon and help
+PAGES = (  # one line per page: its script in pages/, title, Material icon and help
     ("home", "Home", "home", "What this is, what is on this machine, and one attack, live."),
     ("tour", "Tour", "slideshow", "Seven pictures that explain it, to look at or to present."),
     ("lab", "Attack lab", "experiment", "Attack an image and compare submodels and mixture."),

@@ -161,7 +161,7 @@ def _noise(info: CheckpointInfo, image: ChosenImage) -> NoiseTest:
 
 
 def show_transfer(view: TourView) -> None:
-    """One attack fools all vanilla submodels, and only one of DVERGE's."""
+    """One attack fools all vanilla submodels, but only one of DVERGE's."""
     _lead(
         "Networks trained in the same way share weaknesses: here, an attack on <b>one</b> also "
         "fools the others. <b>DVERGE</b> trains them to differ: here, it fools its victim only."
@@ -313,8 +313,8 @@ STEPS = (
     Step("Three networks, one answer", show_ensemble),
     Step("A change too small to see", show_attack),
     Step("It is not just noise", show_noise),
-    Step("One attack fools them all, or one", show_transfer),
+    Step("One attack fools all, or only one", show_transfer),
     Step("What the networks see", show_features, about_the_image=False),
-    Step("What DVERGE does not buy", show_limit),
-    Step("What does, and its price", show_remedy),
+    Step("What DVERGE does not stop", show_limit),
+    Step("What helps, and its price", show_remedy),
 )
