@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 from dverge.attacks import Norm, fgsm, pgd
 from dverge.data import ImageSet, Split, load
 from dverge.evaluation.evaluation import Evaluation
-from dverge.evaluation.measurements import Clean, Gradient
+from dverge.evaluation.measurements import Clean, ProjectedGradient
 from dverge.evaluation.protocols import PLANS, EvaluationConfig, Protocol
 from dverge.runs import RunState
 from pages.widgets.robustness import measuring
@@ -89,7 +89,11 @@ def test_other_images_and_an_unfinished_seed(
 ) -> None:
     def short(seed: int) -> list[Any]:
         config = pgd(Norm.LINF, 8 / 255, steps=2, seed=seed)
-        return [Clean(), Gradient("fgsm", fgsm(0.03)), Gradient("pgd-linf", config)]
+        return [
+            Clean(),
+            ProjectedGradient("fgsm", fgsm(0.03)),
+            ProjectedGradient("pgd-linf", config),
+        ]
 
     plan = replace(PLANS[Protocol.STANDARD], measurements=short)
     monkeypatch.setitem(PLANS, Protocol.STANDARD, plan)
