@@ -21,7 +21,7 @@ from dverge import checkpoints
 from dverge.attacks import Attack, Norm, Victim, fgsm, pgd
 from dverge.attacks.gradient import Objective
 from dverge.data import CLASSES, ImageSet, Split, full_data_available, load
-from dverge.errors import CheckpointError, ConfigError, DataError
+from dverge.errors import CheckpointError, ConfigError, DataError, FileError
 from dverge.evaluation.evaluation import Evaluation
 from dverge.evaluation.measurements import (
     AimedAttack,
@@ -467,7 +467,7 @@ def test_a_checkpoint_of_other_classes_is_refused(root: Path, tmp_path: Path) ->
 
 def test_a_card_that_cannot_be_read_is_refused(root: Path) -> None:
     (root / "two" / "card.json").write_text("{")
-    with pytest.raises(CheckpointError, match="checkpoint 'two' cannot be used"):
+    with pytest.raises(FileError, match=r"two/card\.json cannot be used"):
         evaluation_of(root)
 
 

@@ -134,7 +134,7 @@ def test_read_and_download_what_is_measured(server: str, page: Page) -> None:
                 check_dtype=False,
             )
             kept = json.loads(downloaded(page, "JSON"))
-            assert sorted(map(str, kept)) == sorted(str(row.to_dict()) for row in shown)
+            assert sorted(map(json.dumps, kept)) == sorted(json.dumps(r.to_dict()) for r in shown)
     page.reload()  # the address holds the open tab
     expect(page.get_by_role("tab", name="Transfer")).to_have_attribute("aria-selected", "true")
     for name in (VANILLA, DVERGE):
