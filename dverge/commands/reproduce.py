@@ -14,7 +14,7 @@ from dverge.charts.reproduction import figure_chart
 from dverge.checkpoints import CheckpointInfo
 from dverge.commands import check_output_file
 from dverge.commands.train import start_run
-from dverge.errors import CheckpointError, ConfigError, require_integer
+from dverge.errors import ConfigError, DvergeError, require_integer
 from dverge.evaluation.store import read_all
 from dverge.reproduction.claims import judge_all
 from dverge.reproduction.matching import Reproduction, reproduce
@@ -146,7 +146,7 @@ def _verify(reproduction: Reproduction, images: int) -> tuple[list[Verification]
             for each in _verify_with_bar(info, images):
                 tqdm.write(str(each))
                 verified.append(each)
-        except CheckpointError as error:
+        except DvergeError as error:
             tqdm.write(f"{info.name}: {error}")
             came_back = False
     return verified, came_back and all(each.holds for each in verified)
