@@ -220,6 +220,6 @@ def test_an_evaluation_survives_the_servers_death(tmp_path: Path, page: Page) ->
     assert finished(root)[: len(stored)] == stored  # not measured again
 
     def untimed(root: Path) -> list[Result]:
-        return [replace(row, seconds=0.0) for row in made(root, Protocol.CURVE, images)]
+        return [replace(row, seconds=0.0, device="") for row in made(root, Protocol.CURVE, images)]
 
     assert untimed(root) == untimed(other)
