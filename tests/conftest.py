@@ -27,8 +27,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture
-def ensemble() -> Ensemble:
+def untrained_ensemble() -> Ensemble:
     """Three untrained members; enlarged weights make their answers depend on the image."""
     members = [seeded_conv(seed) for seed in range(3)]
     with torch.no_grad():
@@ -36,6 +35,12 @@ def ensemble() -> Ensemble:
             for name, parameter in member.named_parameters():
                 parameter.mul_(2.5 if name.endswith("weight") else 1)
     return Ensemble(members).eval()
+
+
+@pytest.fixture
+def ensemble() -> Ensemble:
+    """Three untrained members that a test may change."""
+    return untrained_ensemble()
 
 
 @pytest.fixture

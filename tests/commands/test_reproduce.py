@@ -32,15 +32,6 @@ ROOT = Path(__file__).parents[2]
 VANILLA, DVERGE = "vanilla-3xconv-s0", "dverge-3xconv-s0"
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A place for all that the command reads and writes; also the working directory."""
-    for kind in ("RUNS", "CHECKPOINTS", "DATA"):
-        monkeypatch.setenv(f"DVERGE_{kind}", str(tmp_path / kind.lower()))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 @pytest.fixture
 def two(folder: Path) -> Path:
     """A vanilla and a DVERGE training with results made by hand and histories of 30 epochs."""

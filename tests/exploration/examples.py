@@ -13,7 +13,8 @@ from dverge.attacks import AttackConfig, Norm
 from dverge.data import ImageSet, Split, load
 from dverge.evaluation.diversity import Pairs
 from dverge.exploration.distilled import Distilled, one_pair
-from dverge.models import Ensemble, compiled, seeded_conv
+from dverge.models import Ensemble, compiled
+from tests.conftest import untrained_ensemble
 
 FROG, CAT, DOG, SHIP = 6, 3, 5, 8
 
@@ -21,12 +22,7 @@ FROG, CAT, DOG, SHIP = 6, 3, 5, 8
 @pytest.fixture(scope="session")
 def ensemble() -> Ensemble:
     """Three untrained members with enlarged weights; no test may change it."""
-    members = [seeded_conv(seed) for seed in range(3)]
-    with torch.no_grad():
-        for member in members:
-            for name, parameter in member.named_parameters():
-                parameter.mul_(2.5 if name.endswith("weight") else 1)
-    return Ensemble(members).eval()
+    return untrained_ensemble()
 
 
 @pytest.fixture(scope="session", params=[False, True], ids=["plain", "compiled"])

@@ -24,6 +24,7 @@ from dverge.runs import RunSpec, RunState, RunView, Status
 from dverge.training import PRESETS, Method
 from pages.widgets.report import retrain
 from pages.widgets.robustness import measuring
+from pages.widgets.shared import messages
 from pages.widgets.shared.resources import run_manager
 from pages.widgets.train import run_form
 from tests.reproduction.report_shelf import COLUMNS, epochs_of, measure, trained
@@ -238,7 +239,7 @@ def test_what_is_missing_is_offered_and_timed_only_when_it_is_looked_at(
 @pytest.fixture
 def full_data(two: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """As if all of CIFAR-10 were there; no batch is timed."""
-    monkeypatch.setattr(retrain, "full_data_available", lambda: True)
+    monkeypatch.setattr(messages, "full_data_available", lambda: True)
     monkeypatch.setattr(run_form, "measure_batch_seconds", lambda config, images: 0.01)
     return two
 

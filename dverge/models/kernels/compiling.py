@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ class _KernelCache(FunctionCache):
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
         self._cache_file = IndexDataCacheFile(
-            self.cache_path, self._impl.filename_base, source_stamp=sources_digest()
+            self.cache_path, self._impl.filename_base, source_stamp=_stamp()
         )
 
 
@@ -43,3 +44,9 @@ def sources_digest() -> str:
         content = path.read_bytes()
         digest.update(f"{path.name} {len(content)}\n".encode() + content)
     return digest.hexdigest()
+
+
+@cache
+def _stamp() -> str:
+    """The digest as it was when the first kernel was imported: the files are read once."""
+    return sources_digest()

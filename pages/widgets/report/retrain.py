@@ -6,11 +6,10 @@ import streamlit as st
 
 from dverge import checkpoints
 from dverge.charts.style import method_title
-from dverge.data import full_data_available
 from dverge.errors import DvergeError
 from dverge.runs import RETRAINED, TUNED, retraining, retraining_name
 from dverge.training import TrainingConfig
-from pages.widgets.shared.messages import errors_as_messages, show_error
+from pages.widgets.shared.messages import errors_as_messages, show_error, training_lacks_data
 from pages.widgets.shared.resources import all_checkpoints, run_manager, trainings
 from pages.widgets.train.run_form import time_needed
 
@@ -48,13 +47,7 @@ def show_queued() -> None:
 
 def _offer() -> None:
     """The choice and the button, or what is missing."""
-    if not full_data_available():
-        st.info(
-            "Training needs all of CIFAR-10. Get it on the Home page, or with "
-            "`python -m dverge data`.",
-            icon=":material/download:",
-        )
-        st.page_link("pages/home.py", label="Get CIFAR-10", icon=":material/arrow_forward:")
+    if training_lacks_data():
         return
     what = st.selectbox("Training", RETRAINED, format_func=_title, key="retrain-what")
     infos = all_checkpoints()[0]

@@ -11,6 +11,7 @@ from typing import NoReturn
 import streamlit as st
 
 from dverge import stored
+from dverge.data import full_data_available
 from dverge.errors import DvergeError
 from dverge.stored import Broken
 
@@ -82,3 +83,15 @@ def stop_without_checkpoints() -> NoReturn:
     )
     st.page_link("pages/train.py", label="Train an ensemble", icon=":material/arrow_forward:")
     st.stop()
+
+
+def training_lacks_data() -> bool:
+    """Whether CIFAR-10 is not here yet; if so, say that training needs it and where to get it."""
+    if full_data_available():
+        return False
+    st.info(
+        "Training needs all of CIFAR-10. Get it on the Home page, or with `python -m dverge data`.",
+        icon=":material/download:",
+    )
+    st.page_link("pages/home.py", label="Get CIFAR-10", icon=":material/arrow_forward:")
+    return True

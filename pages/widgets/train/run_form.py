@@ -9,7 +9,7 @@ import streamlit as st
 
 from dverge import checkpoints
 from dverge.charts.style import method_title
-from dverge.data import Split, full_data_available, load
+from dverge.data import Split, load
 from dverge.devices import describe_device, resolve_device
 from dverge.errors import DvergeError
 from dverge.runs import new_run_name
@@ -24,7 +24,7 @@ from dverge.training import (
     total_batches,
 )
 from pages.widgets.shared.ensemble_choice import first_of_each
-from pages.widgets.shared.messages import errors_as_messages, show_error
+from pages.widgets.shared.messages import errors_as_messages, show_error, training_lacks_data
 from pages.widgets.shared.resources import BY_CONTENT, all_checkpoints, run_manager
 from pages.widgets.shared.run_cards import duration
 from pages.widgets.train.training_fields import field_key, fill, further_fields, main_fields
@@ -53,13 +53,7 @@ PRESET_HELP = (
 
 def run_form() -> None:
     """Draw the form; every change is checked and estimated at once."""
-    if not full_data_available():
-        st.info(
-            "Training needs all of CIFAR-10. Get it on the Home page, or with "
-            "`python -m dverge data`.",
-            icon=":material/download:",
-        )
-        st.page_link("pages/home.py", label="Get CIFAR-10", icon=":material/arrow_forward:")
+    if training_lacks_data():
         return
     method = _method()
     _preset(method)
