@@ -81,7 +81,7 @@ def _reproduction(
 
 
 def show_answer(reproduction: Reproduction, verdicts: Sequence[Verdict]) -> None:
-    """How much of the report comes back, in a sentence and a picture."""
+    """How much of the report is reproduced, in a sentence and a picture."""
     frame = agreement_frame(reproduction)
     with st.grid(2, min_column_width=380, gap="large"):
         text, picture = st.container(), st.container()
@@ -94,7 +94,7 @@ def show_answer(reproduction: Reproduction, verdicts: Sequence[Verdict]) -> None
     with text:
         st.subheader(headline(reproduction), anchor=False)
         st.markdown(outcome_counts(verdicts))
-        st.caption(f"{DEFINITION} In the picture, open dots are those that do not come back.")
+        st.caption(f"{DEFINITION} In the picture, open dots are those that are not reproduced.")
         show_downloads(reproduction, verdicts)
 
 

@@ -18,7 +18,8 @@ from dverge.data import CLASSES
 from dverge.errors import CheckpointError, ConfigError
 from dverge.models import Conv, Ensemble, seeded_conv
 from dverge.weights import export_weights, import_weights
-from tests.test_checkpoints import Weights, flip_a_byte, names
+from tests.test_checkpoints import names
+from tests.test_damaged_checkpoints import Weights, flip_a_byte
 
 
 @pytest.fixture

@@ -17,11 +17,11 @@ from dverge.reproduction.printed import COLUMNS, PAPER, REPORT, Claim
 from dverge.results import MIXTURE_NAME
 
 DEFINITION = (
-    "A figure comes back if the printed one lies within the 95 % interval (Wilson) of ours under "
-    "the report's own protocol on its own validation images; where there are several trainings, "
-    "from the lowest end of their intervals to the highest. Intervals are about the choice of "
-    "images. Chance in training comes on top, and a submodel's number means nothing across "
-    "trainings, so submodels may differ by more."
+    "A figure is reproduced if the printed one lies within the 95 % interval (Wilson) of ours "
+    "under the report's own protocol on its own validation images; where there are several "
+    "trainings, from the lowest end of their intervals to the highest. Intervals are "
+    "about the choice of images. Chance in training comes on top, and a submodel's number "
+    "means nothing across trainings, so submodels may differ by more."
 )
 READING = (
     "A claim does not hold where the numbers clearly say the opposite; where they say neither, it "
@@ -59,12 +59,12 @@ PROTOCOL_DIFFERENCES = {
 # --- sentences ---
 
 
-def returned(
+def count_reproduced(
     reproduction: Reproduction,
     tables: Iterable[ReproducedTable] | None = None,
     mixtures: bool = False,
 ) -> tuple[int, int, int]:
-    """The number of printed figures that come back, that were measured here, and of all.
+    """The number of printed figures that are reproduced, that were measured here, and of all.
 
     Args:
         tables: which tables; all if None.
@@ -73,21 +73,21 @@ def returned(
     chosen = reproduction.tables if tables is None else tables
     lines = [line for table in chosen for line in reproduction.lines(table) if line.printed]
     lines = [line for line in lines if not mixtures or line.model == MIXTURE_NAME]
-    verdicts = [line.comes_back(column) for line in lines for column in COLUMNS]
+    verdicts = [line.is_reproduced(column) for line in lines for column in COLUMNS]
     return verdicts.count(True), len(verdicts) - verdicts.count(None), len(verdicts)
 
 
 def headline(reproduction: Reproduction) -> str:
-    """How many of the report's figures come back."""
-    back, measured, printed = returned(reproduction)
-    best, of, _ = returned(reproduction, mixtures=True)
+    """How many of the report's figures are reproduced."""
+    found, measured, printed = count_reproduced(reproduction)
+    best, of, _ = count_reproduced(reproduction, mixtures=True)
     if not measured:
         return f"None of the report's {printed} figures has been measured here yet."
     which = f"the report's {printed} figures"
     if measured < printed:
         which = f"the {measured} of {which} that were measured here"
     mixtures = f", {best} of {of} for the mixtures" if of else ""
-    return f"{back} of {which} lie within our 95 % intervals{mixtures}."
+    return f"{found} of {which} lie within our 95 % intervals{mixtures}."
 
 
 def outcome_counts(verdicts: Sequence[Verdict]) -> str:
@@ -114,7 +114,7 @@ def images_text(reproduction: Reproduction) -> str:
 
 
 def training_text(reproduction: Reproduction, table: ReproducedTable) -> str:
-    """Which trainings a table's figures here are of, and how many printed ones come back."""
+    """Which trainings a table's figures here are of, and how many printed ones are reproduced."""
     if not table.trained:
         return "There is no checkpoint here that was trained this way."
     cards = [(trained.info.name, trained.info.card) for trained in table.trained]
@@ -124,8 +124,8 @@ def training_text(reproduction: Reproduction, table: ReproducedTable) -> str:
         for name, card in cards
     ]
     took = f" The report took {table.printed.took}." if table.printed.took else ""
-    back, measured, _ = returned(reproduction, [table])
-    return f"{back} of {measured} figures come back. Here: {', '.join(each)}.{took}"
+    found, measured, _ = count_reproduced(reproduction, [table])
+    return f"{found} of {measured} figures are reproduced. Here: {', '.join(each)}.{took}"
 
 
 def _hours(seconds: float | None) -> str:
@@ -237,12 +237,12 @@ def report_latex(reproduction: Reproduction) -> str:
 
 def report_values(reproduction: Reproduction, verdicts: Sequence[Verdict]) -> dict[str, Any]:
     """All of it as plain JSON values."""
-    back, measured, printed = returned(reproduction)
+    found, measured, printed = count_reproduced(reproduction)
     frame = cell_frame(reproduction)
     return {
         "report": REPORT,
         "headline": headline(reproduction),
-        "returned": {"covered": back, "measured": measured, "printed": printed},
+        "reproduced": {"covered": found, "measured": measured, "printed": printed},
         "images": {
             str(protocol): {"split": str(images.split), "n": images.n, "data": images.data}
             for protocol, images in reproduction.images.items()

@@ -77,7 +77,7 @@ def cell_frame(reproduction: Reproduction) -> pd.DataFrame:
 
     Columns: table, epochs, model, attack, protocol ("printed" for the report's figure), accuracy,
     low, high in per cent, lowest and highest over trainings, trainings, checkpoints, images, split,
-    comes_back (whether ours covers the printed figure; under protocol "report" only).
+    reproduced (whether ours covers the printed figure; under protocol "report" only).
     """
     rows = []
     for table in reproduction.tables:
@@ -111,8 +111,8 @@ def _cells(line: TableLine) -> list[dict[str, Any]]:
                     "images": cell.results[0].n,
                     "split": str(cell.results[0].split),
                 }
-                back = line.comes_back(column) if protocol is Protocol.REPORT else None
-                rows.append(row | {"comes_back": back})
+                back = line.is_reproduced(column) if protocol is Protocol.REPORT else None
+                rows.append(row | {"reproduced": back})
     return rows
 
 
@@ -148,7 +148,7 @@ def agreement_frame(reproduction: Reproduction) -> pd.DataFrame:
             "ours": cell.mean,
             "low": cell.low,
             "high": cell.high,
-            "verdict": "comes back" if line.comes_back(column) else "outside",
+            "verdict": "reproduced" if line.is_reproduced(column) else "outside",
         }
         for table in reproduction.tables
         for line in reproduction.lines(table)
@@ -190,7 +190,7 @@ def agreement_chart(frame: pd.DataFrame) -> alt.LayerChart:
         base.transform_filter(f"datum.verdict == '{verdict}'")
         .mark_point(filled=filled, size=55, strokeWidth=1.8, opacity=1)
         .encode(y=ours, tooltip=tooltip)
-        for verdict, filled in (("comes back", True), ("outside", False))
+        for verdict, filled in (("reproduced", True), ("outside", False))
     ]
     layers = [line, intervals, *marks]
     return alt.LayerChart(layer=layers).properties(height=AGREEMENT_HEIGHT)

@@ -97,9 +97,9 @@ def _gain_of_mixing(baseline: Standing, attack: str) -> str:
         return ""
     best, mixture = max(members, key=lambda row: row.accuracy), baseline.robust[MIXTURE_NAME]
     gain = difference(mixture, best)
-    ending = "" if gain.clear else ", which is within the interval"
+    ending = "" if gain.clear else ", not a clear difference"
     return (
-        f"Mixing alone: under {attack}, the mixture of **{baseline.name}** is right on "
+        f"Mixing alone: under {attack}, the mixture of **{baseline.name}** is correct on "
         f"{mixture.accuracy:.1f} % of the images, its best submodel on {best.accuracy:.1f} %: "
         f"{gain}{ending}. A method must be compared with this mixture."
     )
@@ -110,7 +110,7 @@ def _gain_and_price(baseline: Standing, other: Standing, attack: str) -> str:
     robust = difference(other.robust[MIXTURE_NAME], baseline.robust[MIXTURE_NAME])
     clean = difference(other.clean[MIXTURE_NAME], baseline.clean[MIXTURE_NAME])
     now, before = other.robust[MIXTURE_NAME].accuracy, baseline.robust[MIXTURE_NAME].accuracy
-    verdict = "cannot be told from that of"
+    verdict = "does not clearly differ from that of"
     if robust.clear:
         verdict = f"holds on {'more' if robust.points > 0 else 'fewer'} images than that of"
     price = "Its clean accuracy rises:"
@@ -132,7 +132,7 @@ def _transfer(baseline: Standing, other: Standing) -> str:
     gain = difference(ours, theirs)
     verdict = "no clear difference" if not gain.clear else "more" if gain.points > 0 else "less"
     return (
-        f"An attacker who only follows single submodels leaves **{other.name}** right on "
+        f"An attacker who only follows single submodels leaves **{other.name}** correct on "
         f"{ours.accuracy:.1f} %, **{baseline.name}** on {theirs.accuracy:.1f} %: {verdict}, {gain}."
     )
 

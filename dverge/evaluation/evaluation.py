@@ -196,7 +196,7 @@ def _chosen_images(config: EvaluationConfig, load_images: LoadImages) -> ImageSe
 def _check_classes(info: CheckpointInfo) -> None:
     if info.card.classes and tuple(info.card.classes) != CLASSES:
         raise ConfigError(
-            f"checkpoint {info.name!r} tells other classes apart than CIFAR-10's "
+            f"checkpoint {info.name!r} classifies into other classes than CIFAR-10's "
             f"({', '.join(info.card.classes)}); it cannot be measured on these images or compared "
             "with the others. Leave it out."
         )

@@ -104,7 +104,7 @@ class Cell:
 
     @property
     def interval(self) -> str:
-        """The interval that decides whether a printed figure comes back."""
+        """The interval that decides whether a printed figure is reproduced."""
         return f"{self.low:.1f}–{self.high:.1f}"
 
     def covers(self, value: float) -> bool:
@@ -162,7 +162,7 @@ class TableLine:
         value = self.value(column)
         return "–" if value is None else f"{value:.3f}" if value < 2 else f"{value:.2f}"
 
-    def comes_back(self, column: str) -> bool | None:
+    def is_reproduced(self, column: str) -> bool | None:
         """Whether our interval under the report's protocol covers its figure; None without both."""
         value, ours = self.value(column), self.cell(Protocol.REPORT, column)
         return None if value is None or ours is None else ours.covers(value)

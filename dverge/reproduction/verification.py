@@ -56,7 +56,7 @@ class Verification:
         about = f"{self.checkpoint}, protocol {self.protocol}"
         if self.skipped:
             return f"{about}: not measured again: {self.skipped}"
-        verdict = "the shipped figures come back" if self.holds else "THEY DIFFER"
+        verdict = "the shipped figures are reproduced" if self.holds else "THEY DIFFER"
         return (
             f"{about}, {self.images:,} {self.split} images: {self.turned:,} of "
             f"{self.outcomes:,} outcomes differ, on {self.turned_images:,} images; {verdict}"

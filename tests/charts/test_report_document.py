@@ -11,6 +11,7 @@ import pytest
 from dverge import checkpoints
 from dverge.charts.report_document import (
     OUTCOME_TITLES,
+    count_reproduced,
     finding_text,
     headline,
     images_text,
@@ -18,7 +19,6 @@ from dverge.charts.report_document import (
     report_latex,
     report_markdown,
     report_values,
-    returned,
     training_text,
 )
 from dverge.evaluation.protocols import Protocol
@@ -53,10 +53,10 @@ def test_counts_and_headline(tmp_path: Path) -> None:
     }
     measure(info, Protocol.REPORT, printed | {"fgsm": (71, 64, 84, 900)})
     reproduction = document_of(tmp_path)[0]
-    assert returned(reproduction) == (15, 16, 60)
-    assert returned(reproduction, mixtures=True) == (3, 4, 12)
-    assert returned(reproduction, [reproduction.table(DVERGE_ADVT_25)]) == (0, 0, 16)
-    assert returned(reproduction, [reproduction.table(VANILLA)]) == (0, 0, 12)  # no mixture
+    assert count_reproduced(reproduction) == (15, 16, 60)
+    assert count_reproduced(reproduction, mixtures=True) == (3, 4, 12)
+    assert count_reproduced(reproduction, [reproduction.table(DVERGE_ADVT_25)]) == (0, 0, 16)
+    assert count_reproduced(reproduction, [reproduction.table(VANILLA)]) == (0, 0, 12)  # no mixture
     assert headline(reproduction) == (
         "15 of the 16 of the report's 60 figures that were measured here lie within our 95 % "
         "intervals, 3 of 4 for the mixtures."
@@ -69,8 +69,8 @@ def test_a_tables_trainings(tmp_path: Path) -> None:
         measure(info, Protocol.REPORT, dict.fromkeys(COLUMNS, (1, 2, 3, 4)))
     reproduction = document_of(tmp_path)[0]
     assert training_text(reproduction, reproduction.table(DVERGE)) == (
-        "1 of 16 figures come back. Here: d-s0 (seed 0, 1.0 h on CPU, 2 threads), d-s1 (seed 1, "
-        "1.0 h on CPU, 2 threads). The report took around 8 hours on one RTX A6000 GPU."
+        "1 of 16 figures are reproduced. Here: d-s0 (seed 0, 1.0 h on CPU, 2 threads), d-s1 (seed "
+        "1, 1.0 h on CPU, 2 threads). The report took around 8 hours on one RTX A6000 GPU."
     )
     assert images_text(reproduction) == (
         "Images: report: 1,024 validation images; here: 1,000 validation images."
@@ -122,9 +122,9 @@ def test_the_latex_is_plain_and_has_a_tabular_for_each_table(shipped: Document) 
 def test_the_values_are_plain_json_and_complete(shipped: Document) -> None:
     reproduction, verdicts = shipped
     value = json.loads(json.dumps(report_values(reproduction, verdicts), allow_nan=False))
-    back, measured, printed = returned(reproduction)
+    found, measured, printed = count_reproduced(reproduction)
     assert measured == printed == 60
-    assert value["returned"] == {"covered": back, "measured": measured, "printed": printed}
+    assert value["reproduced"] == {"covered": found, "measured": measured, "printed": printed}
     assert len([cell for cell in value["cells"] if cell["protocol"] == "printed"]) == 60
     assert [each["outcome"] for each in value["statements"]] == [str(v.outcome) for v in verdicts]
     first = value["statements"][0]["findings"][0]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dverge import checkpoints
-from dverge.charts.report_document import returned
+from dverge.charts.report_document import count_reproduced
 from dverge.charts.reproduction import (
     agreement_chart,
     agreement_frame,
@@ -100,7 +100,7 @@ def test_all_cells_in_a_frame(reproduction: Reproduction) -> None:
     assert (row["accuracy"], row["images"], row["split"]) == (20.3, 1000, "validation")
     assert (row["low"], row["high"]) == pytest.approx((100 * low, 100 * high))
     assert (row["lowest"], row["highest"], row["trainings"]) == (20.3, 20.3, 1)
-    assert (row["checkpoints"], row["comes_back"]) == ("dverge-3xconv-s0", False)
+    assert (row["checkpoints"], row["reproduced"]) == ("dverge-3xconv-s0", False)
 
 
 def test_agreement_is_of_every_printed_figure_that_was_measured(
@@ -108,7 +108,7 @@ def test_agreement_is_of_every_printed_figure_that_was_measured(
 ) -> None:
     frame = agreement_frame(reproduction)
     assert len(frame) == 12 + 16
-    assert (frame["verdict"] == "comes back").sum() == returned(reproduction)[0]
+    assert (frame["verdict"] == "reproduced").sum() == count_reproduced(reproduction)[0]
     spec = json.dumps(agreement_chart(frame).to_dict())
     assert METHOD_COLOURS["vanilla"] in spec and METHOD_COLOURS["dverge"] in spec
     assert METHOD_COLOURS["dverge-advt"] not in spec

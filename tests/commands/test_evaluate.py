@@ -179,7 +179,7 @@ def test_interrupted_it_leaves_the_rows_there_are(
         (["two", "nope"], "there is no checkpoint 'nope'"),
         (["checkpoints"], "is no checkpoint: it has no card.json"),
         (["broken"], "broken/card.json cannot be used"),
-        (["two", "letters"], "checkpoint 'letters' tells other classes apart than CIFAR-10's"),
+        (["two", "letters"], "checkpoint 'letters' classifies into other classes than CIFAR-10's"),
         (["two", "--images", "0"], "images is 0; it must be a whole number from 1 to 10,000"),
         (["two", "--images", "1001"], "images is 1,001; the sample split has 1,000. Ask for fewer"),
         (["two", "--images", "10001"], "images is 10001"),

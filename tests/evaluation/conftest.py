@@ -1,14 +1,17 @@
-"""The shipped ensemble that the tests of evaluation attack."""
+"""The checkpoints that the tests of evaluation measure, and their results under a short curve."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dverge import checkpoints
+from dverge.evaluation.measurements import AimedAttack, Batch, Query
 from dverge.models import Ensemble
+from tests.evaluation.small import Call, Calls, Expected, Patch, all_results, evaluation_of, prepare
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +40,54 @@ def unmeasured(tmp_path_factory: pytest.TempPathFactory, shipped: Path) -> Path:
 def root(tmp_path: Path, unmeasured: Path) -> Path:
     """A copy of the two checkpoints."""
     return shutil.copytree(unmeasured, tmp_path / "checkpoints")
+
+
+@pytest.fixture
+def prepared(monkeypatch: Patch) -> None:
+    """The short curve of small.py for this test."""
+    prepare(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def measured(tmp_path_factory: pytest.TempPathFactory, unmeasured: Path) -> Path:
+    """Both checkpoints with results. Copy it."""
+    root = tmp_path_factory.mktemp("measured") / "checkpoints"
+    shutil.copytree(unmeasured, root)
+    with Patch.context() as monkeypatch:
+        prepare(monkeypatch)
+        all_results(evaluation_of(root))
+    return root
+
+
+@pytest.fixture(scope="session")
+def expected(measured: Path) -> Expected:
+    """The results of each checkpoint."""
+    with Patch.context() as monkeypatch:
+        prepare(monkeypatch)
+        return {name: all_results(evaluation_of(measured, name)) for name in ("three", "two")}
+
+
+@pytest.fixture
+def kept(tmp_path: Path, measured: Path) -> Path:
+    """Both checkpoints with results."""
+    return shutil.copytree(measured, tmp_path / "kept")
+
+
+@pytest.fixture
+def calls(monkeypatch: Patch) -> Calls:
+    """Gets an entry for each piece of work."""
+    made: Calls = []
+
+    def record(kind: Any) -> None:
+        before = kind.outcome
+
+        def outcome(self: Any, ensemble: Ensemble, batch: Batch, victim: Any, restart: int) -> Any:
+            network, numbers = type(ensemble.members[0]), tuple(batch.numbers)
+            made.append(Call(self.attack, str(victim), restart, numbers, network))
+            return before(self, ensemble, batch, victim, restart)
+
+        monkeypatch.setattr(kind, "outcome", outcome)
+
+    record(Query)
+    record(AimedAttack)
+    return made

@@ -125,7 +125,7 @@ SMALL = str(difference(result(21), result(20)))
 @pytest.mark.parametrize(
     ("other", "baseline", "claim"),
     [
-        # Nested: 100 images that one alone is right on; ± 1.96 √((102/1002 - (100/1002)²)/1002)
+        # Nested: 100 images that one alone is correct on; ± 1.96 √((102/1002 - (100/1002)²)/1002)
         (
             (550, 120),
             (650, 20),
@@ -143,8 +143,8 @@ SMALL = str(difference(result(21), result(20)))
         (
             (651, 21),
             (650, 20),
-            f"cannot be told from that of **base**: 2.1 % against 2.0 %, {SMALL}. Its clean "
-            f"accuracy does not differ clearly: {SMALL}.",
+            f"does not clearly differ from that of **base**: 2.1 % against 2.0 %, {SMALL}. Its "
+            f"clean accuracy does not differ clearly: {SMALL}.",
         ),
     ],
     ids=["gain", "loss", "within the interval"],
@@ -168,7 +168,7 @@ def test_attacks_on_single_submodels(ours: int, theirs: int, verdict: str) -> No
     other, base = (standing(n, 650, 20, members=k) for n, k in (("other", ours), ("base", theirs)))
     _, sentence = sentences(other, base)
     assert sentence.startswith(
-        "An attacker who only follows single submodels leaves **other** right on "
+        "An attacker who only follows single submodels leaves **other** correct on "
         f"{ours / 10:.1f} %, **base** on {theirs / 10:.1f} %: {verdict} (95 % interval "
     )
 
@@ -186,12 +186,12 @@ def test_a_hidden_gradient() -> None:
 def test_the_gain_of_mixing_alone() -> None:
     alone = standing("base", 650, 120, own=(5, 20, 12))
     assert claims(alone, [], ATTACK) == [
-        f"Mixing alone: under {ATTACK}, the mixture of **base** is right on 12.0 % of the images, "
-        "its best submodel on 2.0 %: +10.0 points (95 % interval +8.1 to +11.9). A method must be "
-        "compared with this mixture."
+        f"Mixing alone: under {ATTACK}, the mixture of **base** is correct on 12.0 % of the "
+        "images, its best submodel on 2.0 %: +10.0 points (95 % interval +8.1 to +11.9). A method "
+        "must be compared with this mixture."
     ]
     close = standing("base", 650, 21, own=(5, 20, 12))
-    assert ", which is within the interval. A method" in claims(close, [], ATTACK)[0]
+    assert ", not a clear difference. A method" in claims(close, [], ATTACK)[0]
     assert claims(BASE, [], ATTACK) == []
 
 

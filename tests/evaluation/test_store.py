@@ -109,10 +109,8 @@ def test_a_file_on_disk(info: CheckpointInfo, file: ResultFile) -> None:
     keep(info, file, CLEAN, PGD)
     value = json.loads(only_file(info).read_text())
     finished = value.pop("finished")
-    about = {"weights": info.digest, "protocol": "curve", "version": file.version}
-    assert value == {"format": 1, **about, **{"split": "sample", "n": 20, "data": "ab" * 32}} | {
-        "seed": SEED
-    }
+    about = {"weights": info.digest, "protocol": "curve", "version": file.version, "seed": SEED}
+    assert value == {"format": 1, "split": "sample", "n": 20, "data": "ab" * 32} | about
     assert [each["attack"] for each in finished] == ["clean", "pgd-linf"]
     mixture, random = measured(info, file)
     assert finished[1] == {
@@ -279,9 +277,7 @@ def test_the_images_that_most_share_come_first(file: ResultFile) -> None:
     assert shared_images(kept, Protocol.REPORT) == []
 
 
-def test_a_copy_under_another_name_keeps_its_results(
-    info: CheckpointInfo, file: ResultFile
-) -> None:
+def test_a_renamed_copy_keeps_its_results(info: CheckpointInfo, file: ResultFile) -> None:
     keep(info, file, PGD)
     copy = checkpoints.read(Path(shutil.copytree(info.folder, info.folder.with_name("copy"))))
     assert list(read_results(copy, file).results) == measured(copy, file)

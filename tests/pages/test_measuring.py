@@ -139,7 +139,7 @@ def test_a_checkpoint_of_other_classes_is_one_clear_message(unmeasured: Path) ->
     (unmeasured / DVERGE / "card.json").write_text(json.dumps(card))
     app = measure_section(opened())
     assert errors(app)
-    assert all(f"{DVERGE!r} tells other classes apart" in error for error in errors(app))
+    assert all(f"{DVERGE!r} classifies into other classes" in error for error in errors(app))
     assert "not measured" not in text(app)
     app.multiselect(key="robust-ensembles").set_value([VANILLA]).run()
     assert errors(app) == []

@@ -15,7 +15,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dverge import checkpoints
-from dverge.charts.report_document import OUTCOME_TITLES, headline, outcome_counts, returned
+from dverge.charts.report_document import OUTCOME_TITLES, count_reproduced, headline, outcome_counts
 from dverge.evaluation.protocols import Protocol
 from dverge.reproduction.claims import judge_all
 from dverge.reproduction.matching import reproduce
@@ -136,8 +136,8 @@ def test_the_shipped_report_from_the_answer_to_the_claims(folders: Path) -> None
                 ]
     assert list(lacking) == ["vanilla mixture", "AdvT mixture", "tuned mixture"]
     html = html_with(app, "dv-report")
-    back, measured, _ = returned(reproduction)
-    assert (html.count("✓"), html.count("≠")) == (back, measured - back)
+    found, measured, _ = count_reproduced(reproduction)
+    assert (html.count("✓"), html.count("≠")) == (found, measured - found)
     body = html_with(app, "dv-claims").partition("<tbody>")[2]
     claims = [plain(row) for row in re.findall(r"<tr>.*?</tr>", body)]
     for verdict, row in zip(verdicts, claims, strict=True):

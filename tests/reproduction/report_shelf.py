@@ -9,12 +9,13 @@ from typing import Any
 import torch
 
 from dverge import checkpoints
-from dverge.checkpoints import CheckpointInfo
+from dverge.checkpoints import Card, CheckpointInfo
 from dverge.data import Split
 from dverge.evaluation.protocols import PLANS, EvaluationConfig, Protocol
 from dverge.evaluation.store import ResultFile, add_results
-from dverge.models import Ensemble, seeded_conv
-from dverge.reproduction.printed import SETTINGS
+from dverge.models import Conv, Ensemble, seeded_conv
+from dverge.reproduction.claims import Answer, Verdict
+from dverge.reproduction.printed import CLAIMS, SETTINGS, Claim
 from dverge.results import Result, result_of
 from dverge.training import PRESETS, Method, StartedConfig
 
@@ -131,3 +132,27 @@ def epochs_of(
         }
         for i in range(len(mixture))
     ]
+
+
+def make_card(method: str, digest: str, seed: int) -> Card:
+    return Card(
+        method,
+        Conv.architecture,
+        {"member-1.safetensors": digest},
+        seed,
+        {},
+        None,
+        {},
+        "",
+        None,
+        [],
+    )
+
+
+def claim_of(start: str) -> Claim:
+    (claim,) = [claim for claim in CLAIMS if claim.text.startswith(start)]
+    return claim
+
+
+def answers(verdict: Verdict) -> list[Answer]:
+    return [finding.answer for finding in verdict.findings]

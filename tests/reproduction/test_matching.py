@@ -243,10 +243,7 @@ def test_the_interval_is_from_the_lowest_to_the_highest_end(
         measure(info, REPORT, {"fgsm": (1, 1, 1, correct)})
     trained(tmp_path, "d-s9", "dverge", 200, seed=9)  # not measured
     cell = cell_of(tmp_path)
-    low, high = (
-        100 * wilson_interval(counts[0], 1000)[0],
-        100 * wilson_interval(counts[-1], 1000)[1],
-    )
+    low, high = (100 * wilson_interval(counts[-end], 1000)[end] for end in (0, 1))
     assert [r.checkpoint for r in cell.results] == [f"d-s{i}" for i in range(len(counts))]
     assert (cell.low, cell.high) == pytest.approx((low, high))
     mean = sum(counts) / len(counts) / 10
@@ -264,7 +261,7 @@ def test_the_interval_is_from_the_lowest_to_the_highest_end(
         ([250, 450], True),  # between two trainings
     ],
 )
-def test_a_figure_comes_back_if_the_printed_interval_covers_it(
+def test_a_figure_is_reproduced_if_the_printed_interval_covers_it(
     tmp_path: Path, correct: list[int], back: bool
 ) -> None:
     for seed, count in enumerate(correct):
@@ -273,8 +270,8 @@ def test_a_figure_comes_back_if_the_printed_interval_covers_it(
     ends = [100 * end for count in correct for end in wilson_interval(count, 1000)]
     assert (min(ends) <= 34.67 <= max(ends)) is back
     line = line_of(reproduced(tmp_path), DVERGE, "mixture")
-    assert line.comes_back("fgsm") is back
-    assert line.comes_back("clean") is None  # not measured
+    assert line.is_reproduced("fgsm") is back
+    assert line.is_reproduced("clean") is None  # not measured
 
 
 # --- what the report lacks ---
@@ -288,7 +285,7 @@ def test_the_vanilla_mixture_is_beside_every_table(tmp_path: Path) -> None:
         line = line_of(reproduction, printed, "vanilla mixture")
         cell = line.cell(REPORT, "pgd-l2")
         assert cell is not None and cell.mean == 12.3
-        assert line.value("pgd-l2") is None and line.comes_back("pgd-l2") is None
+        assert line.value("pgd-l2") is None and line.is_reproduced("pgd-l2") is None
     titles = [line.title for line in reproduction.lines(reproduction.table(VANILLA))]
     assert titles == ["submodel 1", "submodel 2", "submodel 3", "mixture"]
 

@@ -77,7 +77,7 @@ def test_results_come_back_and_the_folder_is_left_alone(info: CheckpointInfo) ->
     assert report.holds and standard.holds
     assert str(standard) == (
         "mine, protocol standard, 20 test images: 0 of 240 outcomes differ, on 0 images; the "
-        "shipped figures come back"
+        "shipped figures are reproduced"
     )
     assert before == {file: file.read_bytes() for file in info.folder.rglob("*") if file.is_file()}
 

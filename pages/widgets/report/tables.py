@@ -112,7 +112,7 @@ def _line(line: TableLine, auto: Sequence[str]) -> str:
 
 def _printed(line: TableLine, column: str) -> str:
     """The printed figure, and whether our interval covers it."""
-    text, covered = line.as_printed(column), line.comes_back(column)
+    text, covered = line.as_printed(column), line.is_reproduced(column)
     if covered is None:
         return text
     sign, kind, meaning = SIGNS[covered]
