@@ -22,6 +22,7 @@ from dverge.training import CONFIGS, DvergeConfig, LayerChoice, Method, Training
 from dverge.training.objective import stream_names
 from dverge.training.plain import Batch, PlainLoop
 
+WARM_UP_CALLS = 20  # of the fast way, which compiles or captures itself at first
 ROUNDS = 7
 ROUND_SECONDS = 0.5  # least duration of a round of the plain way
 ATTACKED_IMAGES = 256
@@ -105,7 +106,7 @@ def compare(
 ) -> Comparison:
     """Time both in turn, after some calls of each to warm up."""
     _milliseconds(plain, 2, device)
-    _milliseconds(fast, 20, device)
+    _milliseconds(fast, WARM_UP_CALLS, device)
     calls = 1 + int(1000 * ROUND_SECONDS / _milliseconds(plain, 2, device))
     rounds = [
         (_milliseconds(plain, calls, device), _milliseconds(fast, calls, device))

@@ -3,7 +3,6 @@
 # ruff: noqa: I001 - dverge comes first: it sets how OpenMP waits, before torch loads OpenMP
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import dverge  # noqa: F401
@@ -18,13 +17,10 @@ from dverge.data import Split, load
 from dverge.models import Ensemble, seeded_conv
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
     """On a busy machine, two threads of torch can be a hundred times slower than one."""
-    before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def untrained_ensemble() -> Ensemble:

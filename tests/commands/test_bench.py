@@ -18,6 +18,7 @@ Refusal = Callable[[list[str]], str]
 
 
 def test_bench(folder: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dverge.benchmark.WARM_UP_CALLS", 1)
     monkeypatch.setattr("dverge.benchmark.ROUNDS", 2)
     monkeypatch.setattr("dverge.benchmark.ROUND_SECONDS", 0.0)
     monkeypatch.setattr("dverge.benchmark.ATTACKED_IMAGES", 16)

@@ -64,7 +64,7 @@ def test_train_dverge_pause_resume_finish_and_attack_beside_vanilla(
     is_accessible(page)
     choose(page, "Method", "DVERGE")
     expect(page.get_by_role("combobox", name="Starts from")).to_have_value(VANILLA)
-    start(page, "driven-apart", images=2000)
+    start(page, "driven-apart", images=1200)
 
     pause = page.get_by_role("button", name="Pause")
     place = across(pause)

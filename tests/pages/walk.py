@@ -54,7 +54,7 @@ def choose_option(page: Page, box: str, option: str) -> None:
         settle(page)
         page.get_by_role("combobox", name=box).click()
         try:
-            page.get_by_role("option", name=option, exact=True).click(timeout=5_000)
+            page.get_by_role("option", name=option, exact=True).click(timeout=1_500)
             return
         except TookTooLong:
             pass
