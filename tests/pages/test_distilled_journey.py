@@ -43,9 +43,9 @@ def test_a_pair_from_its_features_to_many_pairs(server: str, page: Page) -> None
 
     last = feature(page, 1, 5).first.get_attribute("src") or ""
     page.get_by_role("slider", name="Step").focus()
-    for _ in range(3):
+    for step in (9, 8, 7):
         page.keyboard.press("ArrowLeft")
-    expect(answer).to_contain_text("After 7 of 10 steps")
+        expect(answer).to_contain_text(f"After {step} of 10 steps")
     expect(page).to_have_url(re.compile(r"at=7\b"))
     expect(feature(page, 1, 5).first).not_to_have_attribute("src", last)
     page.keyboard.press("Home")

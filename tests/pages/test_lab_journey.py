@@ -106,9 +106,9 @@ def test_every_tab(server: str, page: Page) -> None:
     has_no_violation(page, PANEL)
     slider = page.get_by_role("slider", name="Step")
     slider.focus()
-    for _ in range(3):
+    for step in (9, 8, 7):
         page.keyboard.press("ArrowLeft")
-    expect(line).to_have_text(re.compile("^Step 7 of 10:"))
+        expect(line).to_have_text(re.compile(f"^Step {step} of 10:"))
     expect(page).to_have_url(re.compile("lab-step=7"))
     page.reload()
     expect(line).to_have_text(re.compile("^Step 7 of 10:"))
