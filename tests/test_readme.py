@@ -61,9 +61,8 @@ def stated(heading: str) -> dict[str, list[str]]:
 @pytest.mark.parametrize("name", SHOWN)
 def test_results_table_is_what_the_files_state(name: str) -> None:
     figures = mixtures(name, Protocol.STANDARD)
-    linf = "PGD L∞ 8/255, 50 steps"
-    columns = [("no attack", ""), ("FGSM 0.03", "worst"), (linf, "worst")]
-    columns += [("PGD L2 0.5, 50 steps", "worst"), (linf, "members")]
+    columns = [("no attack", ""), ("FGSM 0.03", "worst"), ("Strong L∞ 8/255", "worst")]
+    columns += [("Strong L2 0.5", "worst"), ("PGD L∞ 8/255, 50 steps", "members")]
     cells = [figures[column] for column in columns]
     assert stated("mixture of | clean | FGSM 0.03")[f"`{name}`"] == [
         f"{c.accuracy:.1f} ({c.ci_low:.1f}–{c.ci_high:.1f})" for c in cells

@@ -103,16 +103,17 @@ def pgd(
 
 
 class Through(enum.StrEnum):
-    """The loss of the mixture that an attack on it maximises.
+    """What an attack on the mixture follows.
 
-    PROBABILITY is the cross-entropy of the members' mean probability: the mixture as deployed.
-    LOGIT is the cross-entropy of their mean logits. LOSS is their mean cross-entropy: the expected
-    loss of a mixture that draws a random member for each query (Athalye et al. 2018).
+    PROBABILITY: the members' mean probability, the mixture as deployed. LOGIT: their mean logits.
+    SCALED: the same, each member's logits divided by their spread. LOSS: their mean cross-entropy,
+    the expected loss of a mixture that draws a random member for each query (Athalye et al. 2018).
     """
 
     PROBABILITY = "probability"
     LOGIT = "logit"
     LOSS = "loss"
+    SCALED = "scaled"
 
 
 @dataclass(frozen=True)
@@ -121,8 +122,8 @@ class Victim:
 
     Attributes:
         member: index of the member from 0, or None for the mixture.
-        through: the loss of the mixture. Whether the attack succeeds is always decided by the
-            mixture as deployed.
+        through: what is followed of the mixture. Whether the attack succeeds is always decided by
+            the mixture as deployed.
     """
 
     member: int | None = None
@@ -132,6 +133,10 @@ class Victim:
         if self.member is not None:
             return f"member-{self.member + 1}"
         return "mixture" if self.through is Through.PROBABILITY else f"mixture-{self.through}"
+
+    def followed(self, members: int) -> range:
+        """The members, of so many, whose gradients an attack on it computes."""
+        return range(members) if self.member is None else range(self.member, self.member + 1)
 
     def check(self, ensemble: Ensemble) -> None:
         """Raise ConfigError if the victim is a member that the ensemble does not have."""

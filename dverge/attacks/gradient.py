@@ -101,6 +101,27 @@ def victim_logits(ensemble: Ensemble, images: Tensor, victim: Victim) -> Tensor:
     return ensemble.members[victim.member](images)
 
 
+def member_logits(ensemble: Ensemble, images: Tensor, victim: Victim) -> Tensor:
+    """M×N×10 logits of the members that an attack on the victim follows."""
+    followed = victim.followed(len(ensemble))
+    return torch.stack([ensemble.members[i](images) for i in followed])
+
+
+def victim_scores(logits: Tensor, victim: Victim) -> Tensor:
+    """N×10 scores of the classes that an attack on the victim compares, from member_logits.
+
+    They are logits of a member, also of the only one, or of the mixture, as victim.through says.
+    """
+    if len(logits) == 1:
+        return logits[0]
+    if victim.through is Through.PROBABILITY:
+        return mix(logits.log_softmax(2))
+    if victim.through is Through.SCALED:
+        spread = logits.amax(2, keepdim=True) - logits.mean(2, keepdim=True)
+        logits = logits / spread.detach()
+    return logits.mean(0)
+
+
 def victim_objective(
     ensemble: Ensemble, labels: Tensor, config: AttackConfig, victim: Victim
 ) -> Objective:
@@ -115,13 +136,11 @@ def victim_objective(
 
 def victim_loss(ensemble: Ensemble, images: Tensor, labels: Tensor, victim: Victim) -> Tensor:
     """The victim's N cross-entropies in nats; for the mixture, as victim.through says."""
-    if victim.member is not None or victim.through is Through.PROBABILITY:
-        return F.cross_entropy(victim_logits(ensemble, images, victim), labels, reduction="none")
-    if victim.through is Through.LOGIT:
-        logits = torch.stack([member(images) for member in ensemble.members]).mean(0)
-        return F.cross_entropy(logits, labels, reduction="none")
-    log_probs = ensemble.member_log_probs(images)[:, torch.arange(len(labels)), labels]
-    return -log_probs.mean(0)
+    if victim.through is Through.LOSS and victim.member is None:
+        log_probs = ensemble.member_log_probs(images)[:, torch.arange(len(labels)), labels]
+        return -log_probs.mean(0)
+    scores = victim_scores(member_logits(ensemble, images, victim), victim)
+    return F.cross_entropy(scores, labels, reduction="none")
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ def result_frame(results: Iterable[Result]) -> pd.DataFrame:
                 "Ensemble": result.checkpoint,
                 "Model": model_title(result.model),
                 "Attack": attack_title(result.attack, result.parameters),
-                "Follows": victim_title(result.parameters.get("victim", "")) or "–",
+                "Follows": victim_title(result.parameters.get("victim", ""), result.attack) or "–",
                 "Accuracy": result.accuracy,
                 "95 % from": result.ci_low,
                 "to": result.ci_high,

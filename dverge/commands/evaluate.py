@@ -29,9 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--protocol",
         choices=list(map(str, Protocol)),
         default=str(Protocol.STANDARD),
-        help="standard (the default): FGSM and projected PGD; report: the report's own attacks, "
-        "for comparison only; autoattack: needs pyautoattack; curve: accuracy against eps; "
-        "sanity: whether gradients are masked",
+        help="standard (the default): FGSM, projected PGD and the strong attack; report: "
+        "the report's own, for comparison only; autoattack: needs pyautoattack; curve: accuracy "
+        "against eps; sanity: whether gradients are masked",
     )
     parser.add_argument("--images", type=int, metavar="N", help="how many, balanced over classes")
     parser.add_argument("--split", choices=SPLITS, help="default: test; of report: validation")

@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from dverge.results import MIXTURE_NAME, Z95, Result
+from dverge.evaluation.naming import attack_title
+from dverge.results import MIXTURE_NAME, Z95, Result, headlines
 
 HIDDEN = 2.0  # points that the usual attack must miss to be worth a sentence
 
@@ -71,6 +72,44 @@ class Standing:
     robust: dict[str, Result]
     mixture: dict[str, Result] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, name: str, results: Sequence[Result], attack: str) -> Standing | None:
+        """From an ensemble's results; None if the attack of this title was not measured.
+
+        The strong attack stops as soon as its victim is fooled, so it does not show what carries
+        over from single members. PGD of the same budget does.
+        """
+        own = headlines(results)
+        clean = {each.model: each for each in own if each.attack == "clean"}
+        robust = {each.model: each for each in own if _title(each) == attack}
+        if not clean or not robust:
+            return None
+        single = {
+            str(each.parameters["victim"]): each
+            for each in results
+            if each.model == MIXTURE_NAME and _title(each) == attack
+        }
+        if "members" not in single and MIXTURE_NAME in robust:
+            single |= _transferred(robust[MIXTURE_NAME], results)
+        return cls(name, clean, robust, single)
+
+
+def _title(result: Result) -> str:
+    return attack_title(result.attack, result.parameters)
+
+
+def _transferred(strong: Result, results: Sequence[Result]) -> dict[str, Result]:
+    """The mixture's result under PGD of that budget on each member, of the most steps."""
+    pgd = strong.attack.replace("strong", "pgd")
+    found = [
+        each
+        for each in results
+        if (each.attack, each.parameters.get("victim")) == (pgd, "members")
+        and each.parameters["eps"] == strong.parameters["eps"]
+    ]
+    most = max(found, key=lambda each: each.parameters["steps"], default=None)
+    return {} if most is None else {"members": most}
+
 
 def claims(baseline: Standing, others: Sequence[Standing], attack: str) -> list[str]:
     """Sentences on what the other mixtures gain over the baseline's, and at what price.
@@ -132,15 +171,16 @@ def _transfer(baseline: Standing, other: Standing) -> str:
     gain = difference(ours, theirs)
     verdict = "no clear difference" if not gain.clear else "more" if gain.points > 0 else "less"
     return (
-        f"An attacker who only follows single submodels leaves **{other.name}** correct on "
-        f"{ours.accuracy:.1f} %, **{baseline.name}** on {theirs.accuracy:.1f} %: {verdict}, {gain}."
+        f"An attacker who only follows single submodels ({_title(ours)}) leaves **{other.name}** "
+        f"correct on {ours.accuracy:.1f} %, **{baseline.name}** on {theirs.accuracy:.1f} %: "
+        f"{verdict}, {gain}."
     )
 
 
 def _hidden_gradient(other: Standing) -> str:
     """What an attack through the mean probability alone misses, if it is much."""
     alone = other.mixture.get("mixture")
-    if alone is None:
+    if alone is None or alone.attack.startswith("strong"):  # which follows more than that
         return ""
     missed = difference(alone, other.robust[MIXTURE_NAME])
     if missed.points < HIDDEN:

@@ -80,9 +80,11 @@ class RobustCount:
         """Share of the work done, 0 to 1; a member's gradient is the unit of work."""
         if self.done:
             return 1.0
-        work = [members_followed(victim, self.members) for victim in self.victims]
-        attempts = self._restart + 1 - len(self.waiting) / self.correct.shape[2]
-        present = work[self._victim] * attempts / self.measurement.restarts
+        followed = [members_followed(victim, self.members) for victim in self.victims]
+        attempts = map(self.measurement.attempts, self.victims)
+        work = [n * times for n, times in zip(followed, attempts, strict=True)]
+        done = self._restart + 1 - len(self.waiting) / self.correct.shape[2]
+        present = followed[self._victim] * done
         return (sum(work[: self._victim]) + present) / sum(work)
 
     def _still_to_attack(self) -> Tensor:
@@ -95,6 +97,8 @@ class RobustCount:
             wanted = (self.share[self._victim] > 0) | mixture
         elif victim.member is None:
             wanted = mixture
+        elif self.measurement.stops_early:
+            wanted = correct[victim.member]
         else:
             wanted = correct[victim.member] | mixture
         return wanted.nonzero()[:, 0]
@@ -103,7 +107,7 @@ class RobustCount:
         """Go on to the next restart or victim that has an image to attack."""
         while not self.done and not len(self.waiting):
             self._restart += 1
-            if self._restart == self.measurement.restarts:
+            if self._restart == self.measurement.attempts(self.victims[self._victim]):
                 self._victim, self._restart = self._victim + 1, 0
             if not self.done:
                 self.waiting = self._still_to_attack()
@@ -144,7 +148,7 @@ class RobustCount:
             yield MIXTURE_NAME, "worst", every, self.correct[:, -1].all(0)
         for v in others:
             yield MIXTURE_NAME, names[v], [v], self.correct[v, -1]
-        if worst_case:
+        if worst_case and not self.measurement.stops_early:
             yield MIXTURE_NAME, "members", members, self.correct[members, -1].all(0)
             yield RANDOM_NAME, "worst", every, self.share.min(0).values
 

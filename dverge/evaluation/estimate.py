@@ -9,11 +9,10 @@ from dverge.attacks import AttackConfig, Norm, Victim
 from dverge.attacks.gradient import value_and_gradient, victim_objective
 from dverge.data import ImageSet, Split, load
 from dverge.evaluation.evaluation import Evaluation
-from dverge.evaluation.measurements import Measurement, members_followed
+from dverge.evaluation.measurements import expected_gradients
 from dverge.evaluation.store import ResultFile, read_results
 from dverge.models import Ensemble, compiled
 
-FIRST_ATTEMPT, FURTHER_ATTEMPTS = 0.65, 0.25  # share of the images attacked, for a usual ensemble
 TIMED = 256  # images
 
 
@@ -29,15 +28,9 @@ def estimate_seconds(evaluation: Evaluation) -> float:
             plain, fast = (_gradient_seconds(images, e) for e in (ensemble, compiled(ensemble)))
             for measurement in missing:
                 speed = plain if measurement.plain_torch else fast
-                seconds += _gradients(measurement, len(ensemble)) * speed * len(evaluation.images)
+                gradients = expected_gradients(measurement, len(ensemble))
+                seconds += gradients * speed * len(evaluation.images)
     return seconds
-
-
-def _gradients(measurement: Measurement, members: int) -> float:
-    """Gradients of one member that an image takes, for a usual ensemble."""
-    followed = sum(members_followed(v, members) for v in measurement.victims(members))
-    attempts = FIRST_ATTEMPT + FURTHER_ATTEMPTS * (measurement.restarts - 1)
-    return measurement.cost() * followed * (attempts if measurement.worst_case else 1)
 
 
 def _gradient_seconds(images: ImageSet, ensemble: Ensemble) -> float:

@@ -13,7 +13,7 @@ from dverge.data import CLASSES, ImageSet, Split, load
 from dverge.devices import describe_device, resolve_device
 from dverge.errors import CheckpointError, ConfigError, DataError, DvergeError
 from dverge.evaluation.counting import RobustCount
-from dverge.evaluation.measurements import Batch
+from dverge.evaluation.measurements import Batch, expected_gradients
 from dverge.evaluation.predictions import predictions
 from dverge.evaluation.protocols import EvaluationConfig
 from dverge.evaluation.store import ResultFile, add_results, read_results
@@ -73,7 +73,8 @@ class Evaluation:
 
     def progress(self) -> float:
         """Share of the expected work that is done, 0 to 1."""
-        costs = [m.cost() * m.restarts for m in self.measurements]
+        members = len(self.infos[0].card.members)
+        costs = [expected_gradients(m, members) for m in self.measurements]
         whole, within = divmod(self._finished, len(costs))
         now = self._unfinished.progress() * costs[within] if self._unfinished else 0.0
         return (whole * sum(costs) + sum(costs[:within]) + now) / (len(self.infos) * sum(costs))

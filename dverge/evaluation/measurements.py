@@ -29,6 +29,8 @@ from dverge.attacks.report import EPS, report_settings
 from dverge.evaluation.predictions import answers
 from dverge.models import Ensemble
 
+FIRST_ATTEMPT, FURTHER_ATTEMPTS = 0.65, 0.25  # share of the images attacked, for a usual ensemble
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -52,17 +54,18 @@ class Measurement(ABC):
 
     Attributes:
         attack: its name in results.
-        restarts: attempts at each image and victim.
         worst_case: an image counts for a model only if the model is correct on it before and after
             every attempt, and for the mixture only if no attack on any victim fools it. If False,
             the outcome of the one attempt counts.
+        stops_early: an attack returns images that only just fool their victim, so what they do to
+            other models is no measure of those.
         plain_torch: computed by PyTorch's own operations, not by the compiled kernels.
         needs_pyautoattack: needs the optional package of that name.
     """
 
     attack: str
-    restarts: int = 1
     worst_case: bool = True
+    stops_early: bool = False
     plain_torch: bool = False
     needs_pyautoattack: bool = False
 
@@ -73,6 +76,10 @@ class Measurement(ABC):
     @abstractmethod
     def cost(self) -> float:
         """Work of one attempt at one image and one member, in gradients."""
+
+    def attempts(self, victim: Victim | None) -> int:
+        """How often each image is attacked for a victim, unless an attempt has succeeded."""
+        return 1
 
     @abstractmethod
     def victims(self, members: int) -> Sequence[Victim | None]:
@@ -95,7 +102,17 @@ class Measurement(ABC):
 
 def members_followed(victim: Victim | None, members: int) -> int:
     """The number of members whose gradients or answers an attempt at the victim computes."""
-    return members if victim is None or victim.member is None else 1
+    return members if victim is None else len(victim.followed(members))
+
+
+def expected_gradients(measurement: Measurement, members: int) -> float:
+    """Gradients of one member that an image takes, for a usual ensemble of so many members."""
+    total = 0.0
+    for victim in measurement.victims(members):
+        further = measurement.attempts(victim) - 1
+        tries = FIRST_ATTEMPT + FURTHER_ATTEMPTS * further if measurement.worst_case else 1.0
+        total += members_followed(victim, members) * tries
+    return measurement.cost() * total
 
 
 class Query(Measurement):
@@ -228,8 +245,7 @@ class ProjectedGradient(AimedAttack):
     config: AttackConfig
     thorough: bool = False
 
-    @property
-    def restarts(self) -> int:  # type: ignore[override]
+    def attempts(self, victim: Victim | None) -> int:
         return self.config.restarts
 
     def parameters(self) -> dict[str, Any]:

@@ -9,6 +9,8 @@ ATTACK_TITLES = {
     "fgsm": "FGSM",
     "pgd-linf": "PGD L∞",
     "pgd-l2": "PGD L2",
+    "strong-linf": "Strong L∞",
+    "strong-l2": "Strong L2",
     "aa-linf": "AutoAttack L∞",
     "aa-l2": "AutoAttack L2",
     "noise": "random noise",
@@ -19,6 +21,7 @@ VICTIM_TITLES = {
     "worst": "worst of all",
     "mixture": "mean probability",
     "mixture-logit": "mean logit",
+    "mixture-scaled": "scaled logits",
     "mixture-loss": "mean loss",
     "members": "each submodel",
 }
@@ -32,7 +35,7 @@ def attack_title(attack: str, parameters: dict[str, Any]) -> str:
     title = ATTACK_TITLES.get(attack, attack)
     if "eps" in parameters:
         title += f" {eps_title(parameters['eps'], l2=attack.endswith('l2'))}"
-    if parameters.get("steps", 1) > 1:
+    if parameters.get("steps", 1) > 1 and not attack.startswith("strong"):
         title += f", {parameters['steps']} steps"
     return title
 
@@ -48,6 +51,8 @@ def model_title(model: str) -> str:
     return model.replace("random-member", "random submodel").replace("member-", "submodel ")
 
 
-def victim_title(victim: str) -> str:
+def victim_title(victim: str, attack: str = "") -> str:
     """What an attack on the mixture followed, or the name of an attacked submodel."""
+    if victim == "mixture" and attack.startswith("strong"):  # it follows several scores
+        return victim
     return VICTIM_TITLES.get(victim, model_title(victim))

@@ -25,6 +25,7 @@ from dverge.evaluation.measurements import (
     ReportAttack,
     ZeroGradient,
 )
+from dverge.evaluation.strong import StrongAttack
 from dverge.stored import complete
 
 EPS = 8 / 255  # the usual L-inf budget
@@ -41,9 +42,9 @@ class Protocol(enum.StrEnum):
     """What to measure.
 
     STANDARD: FGSM and projected PGD with restarts, on the mixture also through its mean logit, its
-    mean loss and its members. REPORT: the report's own attacks, for comparison with its tables
-    only. AUTOATTACK: the standard set of Croce & Hein 2020. CURVE: accuracy against eps. SANITY:
-    the figures behind the sanity panel.
+    mean loss and its members; and the strong attack. REPORT: the report's own attacks, for
+    comparison with its tables only. AUTOATTACK: the standard set of Croce & Hein 2020. CURVE:
+    accuracy against eps. SANITY: the figures behind the sanity panel.
     """
 
     STANDARD = "standard"
@@ -82,6 +83,9 @@ def _standard(seed: int) -> list[Measurement]:
         thorough(Norm.LINF, EPS, 10),
         thorough(Norm.LINF, EPS, 50),
         thorough(Norm.L2, L2_EPS, 50),
+        StrongAttack(Norm.LINF, REPORT_EPS, seed),
+        StrongAttack(Norm.LINF, EPS, seed),
+        StrongAttack(Norm.L2, L2_EPS, seed),
     ]
 
 

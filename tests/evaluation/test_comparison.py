@@ -168,9 +168,33 @@ def test_attacks_on_single_submodels(ours: int, theirs: int, verdict: str) -> No
     other, base = (standing(n, 650, 20, members=k) for n, k in (("other", ours), ("base", theirs)))
     _, sentence = sentences(other, base)
     assert sentence.startswith(
-        "An attacker who only follows single submodels leaves **other** correct on "
+        "An attacker who only follows single submodels (PGD L∞) leaves **other** correct on "
         f"{ours / 10:.1f} %, **base** on {theirs / 10:.1f} %: {verdict} (95 % interval "
     )
+
+
+def test_a_standing_takes_what_carries_over_from_pgd_where_the_attack_is_strong() -> None:
+    def of(correct: int, attack: str, victim: str, eps: float = 0.03, **more: int) -> Result:
+        parameters = {"eps": eps, "victim": victim, **more}
+        return replace(result(correct), attack=attack, parameters=parameters)
+
+    clean = replace(result(650), attack="clean")
+    strong = [of(20, "strong-linf", "worst"), of(25, "strong-linf", "mixture")]
+    member = replace(of(5, "strong-linf", "member-1"), model="member-1")
+    pgd = [of(30, "pgd-linf", "worst", steps=50), of(320, "pgd-linf", "members", steps=10)]
+    kept = of(310, "pgd-linf", "members", steps=50)
+    other = [of(1, "pgd-linf", "members", 0.01, steps=90), of(2, "pgd-l2", "members", steps=90)]
+    rows = [clean, *strong, member, *pgd, kept, *other]
+    found = Standing.of("one", rows, "Strong L∞ 0.03")
+    assert found == Standing(
+        "one",
+        {"mixture": clean},
+        {"mixture": strong[0], "member-1": member},
+        {"worst": strong[0], "mixture": strong[1], "members": kept},
+    )
+    assert Standing.of("one", [clean], "Strong L∞ 0.03") is None
+    without = Standing.of("one", [clean, *strong], "Strong L∞ 0.03")
+    assert without is not None and "members" not in without.mixture
 
 
 def test_a_hidden_gradient() -> None:

@@ -42,6 +42,9 @@ class PrescribedAttack(AimedAttack):
     def cost(self) -> float:
         return 1.0
 
+    def attempts(self, victim: Victim | None) -> int:
+        return self.restarts
+
     def changed(self, ensemble: Ensemble, batch: Batch, victim: Victim, restart: int) -> Tensor:
         raise NotImplementedError
 

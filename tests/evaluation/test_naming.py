@@ -19,6 +19,8 @@ from dverge.evaluation.protocols import PLANS
         ("pgd-linf", {"eps": 8 / 255, "steps": 50, "victim": "worst"}, "PGD L∞ 8/255, 50 steps"),
         ("pgd-linf", {"eps": 0.03, "steps": 5, "projected": False}, "PGD L∞ 0.03, 5 steps"),
         ("pgd-l2", {"eps": 0.5, "steps": 50}, "PGD L2 0.5, 50 steps"),
+        ("strong-linf", {"eps": 8 / 255, "steps": 60, "targets": 3}, "Strong L∞ 8/255"),
+        ("strong-l2", {"eps": 0.5, "steps": 60, "targets": 3}, "Strong L2 0.5"),
         ("aa-linf", {"eps": 8 / 255, "version": "standard"}, "AutoAttack L∞ 8/255"),
         ("aa-l2", {"eps": 1.0}, "AutoAttack L2 1"),
         ("noise", {"eps": 8 / 255}, "random noise 8/255"),

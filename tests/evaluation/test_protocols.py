@@ -170,7 +170,14 @@ def gradients(protocol: Protocol) -> list[ProjectedGradient]:
 
 def test_the_standard_protocol() -> None:
     found = [
-        (m.attack, m.config.norm, m.config.eps, m.config.steps, m.config.step_size, m.restarts)
+        (
+            m.attack,
+            m.config.norm,
+            m.config.eps,
+            m.config.steps,
+            m.config.step_size,
+            m.config.restarts,
+        )
         for m in gradients(Protocol.STANDARD)
     ]
     linf, eight = Norm.LINF, 8 / 255

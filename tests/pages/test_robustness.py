@@ -19,17 +19,16 @@ from dverge.charts.tables import result_frame
 from dverge.data import Split, load
 from dverge.evaluation.comparison import Standing, claims
 from dverge.evaluation.diversity import diversity, draw_pairs
-from dverge.evaluation.naming import attack_title
 from dverge.evaluation.protocols import Protocol
 from dverge.evaluation.store import all_results
 from dverge.evaluation.transfer import Transfer, transfer
 from dverge.results import Result
 from pages.widgets.robustness import pair_tabs
+from pages.widgets.robustness.view import FIRST_ATTACK
 from pages.widgets.shared.resources import load_ensemble, load_fast
 from tests.pages.conftest import ROOT
 from tests.pages.screen import DVERGE, VANILLA, charts, errors, open_page, text
 
-PGD = "PGD L∞ 8/255, 50 steps"
 TABS = ("All figures", "Against eps", "Transfer", "Diversity", "Sanity")
 SAFE = "masked, makes a model look robust"  # on the tab Sanity
 WEIGHTS = "member-2.safetensors"
@@ -81,14 +80,9 @@ def mixtures(rows: list[Result]) -> list[Result]:
 
 
 def standing(name: str, attack: str) -> Standing:
-    rows = stored(Protocol.STANDARD, name)
-    under = [row for row in rows if attack_title(row.attack, row.parameters) == attack]
-    return Standing(
-        name,
-        {row.model: row for row in rows if row.attack == "clean"},
-        {row.model: row for row in under if headline(row)},
-        {row.parameters["victim"]: row for row in under if row.model == "mixture"},
-    )
+    found = Standing.of(name, stored(Protocol.STANDARD, name), attack)
+    assert found is not None
+    return found
 
 
 def claimed(attack: str, *others: str) -> list[str]:
@@ -101,7 +95,7 @@ def claimed(attack: str, *others: str) -> list[str]:
 def test_the_summary_claims_what_the_library_does(shipped: Path) -> None:
     app = opened_on_two()
     assert errors(app) == [] and len(charts(app)) == 1
-    assert sentences(app) == claimed(PGD, DVERGE) and len(sentences(app)) >= 3
+    assert sentences(app) == claimed(FIRST_ATTACK, DVERGE) and len(sentences(app)) >= 3
     assert "On 1,000 test images, the same for all" in text(app)
     assert not [each for each in app.button if each.label == "Measure"]
     app.selectbox(key="robust-attack").select("FGSM 0.03").run()

@@ -19,10 +19,10 @@ from dverge.charts.tables import result_frame
 from dverge.data import Split, load
 from dverge.evaluation.comparison import Standing, claims
 from dverge.evaluation.evaluation import Evaluation
-from dverge.evaluation.naming import attack_title
 from dverge.evaluation.protocols import EvaluationConfig, Protocol
 from dverge.evaluation.store import Images, all_results, results_under
-from dverge.results import Result, headlines
+from dverge.results import Result
+from pages.widgets.robustness.view import FIRST_ATTACK
 from tests.pages.conftest import ROOT, serve
 from tests.pages.walk import (
     BROWSER,
@@ -36,7 +36,6 @@ from tests.pages.walk import (
 )
 
 pytestmark = BROWSER
-ATTACK = "PGD L∞ 8/255, 50 steps"
 LONG = 240_000  # ms, for an evaluation on a busy machine
 CONTENTS: dict[str, str | re.Pattern[str]] = {
     "All figures": re.compile(r"\d+ figures on 1,000 test images\."),
@@ -91,16 +90,6 @@ def made(root: Path, protocol: Protocol, images: int) -> list[Result]:
     rows = [row for rows in evaluation.run() for row in rows or []]
     assert evaluation.failures == []
     return rows
-
-
-def standing(rows: list[Result]) -> Standing:
-    under = [row for row in rows if attack_title(row.attack, row.parameters) == ATTACK]
-    return Standing(
-        VANILLA,
-        {row.model: row for row in headlines(rows) if row.attack == "clean"},
-        {row.model: row for row in headlines(under)},
-        {row.parameters["victim"]: row for row in under if row.model == "mixture"},
-    )
 
 
 def test_read_and_download_what_is_measured(server: str, page: Page) -> None:
@@ -174,7 +163,9 @@ def test_measure_pause_resume_and_read_the_results(
     nothing_went_wrong(page)
     assert page.evaluate("window.here")  # the page was never loaded again
     rows = made(served_folder / "checkpoints", Protocol.STANDARD, 10)
-    expected = claims(standing(rows), [], ATTACK)
+    standing = Standing.of(VANILLA, rows, FIRST_ATTACK)
+    assert standing is not None
+    expected = claims(standing, [], FIRST_ATTACK)
     assert sentences == [text.replace("**", "") for text in expected]
 
 

@@ -32,8 +32,8 @@ PROTOCOL_TITLES = {
     Protocol.REPORT: "The report's own",
 }
 PROTOCOL_HELP = {
-    Protocol.STANDARD: "FGSM and projected PGD with three random starts, the worst case for each "
-    "image. The figures to quote.",
+    Protocol.STANDARD: "FGSM, projected PGD with three random starts, and the strong attack, the "
+    "worst case for each image. The figures to quote.",
     Protocol.AUTOATTACK: "The standard set of four attacks (Croce & Hein 2020). Slow and strict.",
     Protocol.CURVE: "PGD of 20 steps at nine budgets from 0.005 to 0.07.",
     Protocol.SANITY: "Whether an attack was too weak or a gradient masked.",

@@ -15,13 +15,13 @@ from dverge.evaluation.naming import attack_title
 from dverge.evaluation.protocols import Protocol
 from dverge.evaluation.store import Images, results_under, shared_images
 from dverge.reproduction.matching import snapshot_epoch
-from dverge.results import MIXTURE_NAME, Result, headlines
+from dverge.results import Result
 from pages.widgets.shared.ensemble_choice import rank_in_method
 from pages.widgets.shared.resources import colour_of, evaluations, results_of
 
 MOST_COMPARED = 6
 SUMMARY_PROTOCOLS = (Protocol.STANDARD, Protocol.AUTOATTACK)
-FIRST_ATTACK = "PGD L∞ 8/255, 50 steps"
+FIRST_ATTACK = "Strong L∞ 8/255"
 USUAL = 1000  # images
 REQUESTED = "images-just-requested"
 
@@ -94,16 +94,7 @@ def results_on(info: CheckpointInfo, images: Images, protocols: Iterable[Protoco
 
 def standing_of(info: CheckpointInfo, images: Images, attack: str) -> Standing | None:
     """An ensemble's models before and under an attack; None where that was not measured."""
-    rows = results_on(info, images, SUMMARY_PROTOCOLS)
-    own = headlines(rows)
-    clean = {row.model: row for row in own if row.attack == "clean"}
-    robust = {row.model: row for row in own if title_of(row) == attack}
-    mixture = {
-        row.parameters["victim"]: row
-        for row in rows
-        if row.model == MIXTURE_NAME and title_of(row) == attack
-    }
-    return Standing(info.name, clean, robust, mixture) if clean and robust else None
+    return Standing.of(info.name, results_on(info, images, SUMMARY_PROTOCOLS), attack)
 
 
 def title_of(result: Result) -> str:
@@ -161,6 +152,6 @@ def _choose_attack(infos: list[CheckpointInfo], images: Images) -> str:
         key="robust-attack" if keep else None,
         bind="query-params" if keep else None,
         disabled=not titles,
-        help="The attack in the summary. The mixture's figure is each image's worst case over the "
-        "attacks through its mean probability, its mean logit, its mean loss and each submodel.",
+        help="The attack in the summary. Strong: APGD on margins, about as strong as AutoAttack. "
+        "The mixture's figure is each image's worst case over the attacks on it and its submodels.",
     )

@@ -1,0 +1,136 @@
+"""Attempts of the strong attack, against a plain loop and a case that can be solved by hand."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dverge.attacks import AttackConfig, Norm, Through, Victim
+from dverge.attacks.gradient import value_and_gradient
+from dverge.attacks.stepping import AdaptiveSteps
+from dverge.attacks.strong import margin_attack
+from dverge.errors import ConfigError
+from dverge.models import Ensemble, seeded_conv
+
+BUDGETS = [(Norm.LINF, 0.02), (Norm.L2, 0.5)]
+VICTIMS = [Victim(1), *(Victim(through=t) for t in Through if t is not Through.LOSS)]
+
+
+def scores(ensemble: Ensemble, images: Tensor, victim: Victim) -> Tensor:
+    """N×10, by their definitions."""
+    logits = [member(images) for member in ensemble.members]
+    if victim.member is not None:
+        return logits[victim.member]
+    if victim.through is Through.PROBABILITY:
+        return (sum(each.softmax(1) for each in logits) / len(logits)).log()
+    if victim.through is Through.SCALED:
+        logits = [z / (z.max(1, True).values - z.mean(1, True)).detach() for z in logits]
+    return sum(logits) / len(logits)
+
+
+def answer(ensemble: Ensemble, image: Tensor, victim: Victim) -> int:
+    deployed = Victim(victim.member)
+    return int(scores(ensemble, image, deployed).argmax())
+
+
+def plain(
+    ensemble: Ensemble, image: Tensor, label: int, config: AttackConfig, victim: Victim, rank: int
+) -> Tensor:
+    """One image, 1×3×32×32, step by step until the victim is fooled."""
+    order = scores(ensemble, image, victim)[0].argsort(descending=True).tolist()
+    wrong = [each for each in order if each != label]
+
+    def margin(x: Tensor) -> Tensor:
+        score = scores(ensemble, x, victim)[:, wrong]
+        ahead = score.max(1).values if rank == 0 else score[:, rank - 1]
+        return ahead - scores(ensemble, x, victim)[:, label]
+
+    steps, x = AdaptiveSteps(image, config), image
+    for _ in range(config.steps):
+        if answer(ensemble, x, victim) != label:
+            break
+        x = steps.next(x, *value_and_gradient(margin, x))
+    return x
+
+
+@pytest.mark.parametrize("rank", [0, 1, 3])
+@pytest.mark.parametrize("victim", VICTIMS, ids=str)
+@pytest.mark.parametrize(("norm", "eps"), BUDGETS)
+def test_a_batch_is_its_images_one_by_one(
+    norm: Norm,
+    eps: float,
+    victim: Victim,
+    rank: int,
+    ensemble: Ensemble,
+    images: Tensor,
+    labels: Tensor,
+) -> None:
+    network, pixels = ensemble.double(), images.double()
+    config = AttackConfig(norm, eps, 0.0, 12)
+    found = margin_attack(network, pixels, labels, config, victim, rank)
+    for image, label, x in zip(pixels.split(1), labels.tolist(), found.split(1), strict=True):
+        expected = plain(network, image, label, config, victim, rank)
+        assert x.allclose(expected, rtol=0, atol=1e-9)
+        delta = x - image
+        length = delta.abs().max() if norm is Norm.LINF else delta.norm()
+        assert length <= eps + 1e-12 and x.min() >= 0 and x.max() <= 1
+    fooled = [answer(network, x, victim) for x in found.split(1)] != labels.tolist()
+    assert fooled or rank == 3
+
+
+@pytest.mark.parametrize("rank", [1, 2, 9])
+@pytest.mark.parametrize(("norm", "dual"), [(Norm.LINF, 1), (Norm.L2, 2)])
+def test_a_linear_network_is_attacked_as_well_as_can_be(norm: Norm, dual: int, rank: int) -> None:
+    """The best margin is that of the image, and eps times the dual norm of the weights."""
+    generator = torch.Generator().manual_seed(rank)
+    linear = nn.Linear(3072, 10, dtype=torch.float64)
+    linear.weight.data = torch.randn(10, 3072, dtype=torch.float64, generator=generator) / 100
+    network = Ensemble([nn.Sequential(nn.Flatten(), linear)])
+    image, eps = torch.full((1, 3, 32, 32), 0.5, dtype=torch.float64), 1e-4
+    order = network.members[0](image)[0].argsort(descending=True)
+    label, target = order[:1], order[rank]
+    x = margin_attack(network, image, label, AttackConfig(norm, eps, 0.0, 100), rank=rank)
+    weight = linear.weight[target] - linear.weight[label[0]]
+    moved = (weight * (x - image).flatten()).sum()
+    assert moved.item() == pytest.approx((eps * weight.norm(dual)).item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("victim", [Victim(0), Victim()], ids=str)
+@pytest.mark.parametrize(("norm", "eps"), BUDGETS)
+def test_the_scale_of_a_networks_logits_changes_no_bit(
+    norm: Norm, eps: float, victim: Victim, images: Tensor
+) -> None:
+    member = seeded_conv(3)
+    scaled = copy.deepcopy(member)
+    scaled.fc3.weight.data *= 1024
+    scaled.fc3.bias.data *= 1024
+    labels = member(images).argmax(1)
+    config = AttackConfig(norm, eps, 0.0, 20)
+    for rank in range(3):
+        one, other = (
+            margin_attack(Ensemble([each]).eval(), images, labels, config, victim, rank)
+            for each in (member, scaled)
+        )
+        assert one.equal(other) and not one.equal(images)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"victim": Victim(through=Through.LOSS)}, "victim is 'mixture-loss'"),
+        ({"victim": Victim(3)}, "victim is member 4"),
+        ({"rank": 10}, "rank is 10"),
+        ({"labels": torch.zeros(7).long()}, "labels have shape"),
+    ],
+)
+def test_what_cannot_be_attacked_is_refused(
+    ensemble: Ensemble, images: Tensor, labels: Tensor, change: dict[str, Any], message: str
+) -> None:
+    config = AttackConfig(Norm.LINF, 0.02, 0.0, 1)
+    about: dict[str, Any] = {"labels": labels, "config": config} | change
+    with pytest.raises(ConfigError, match=message):
+        margin_attack(ensemble, images, **about)
