@@ -7,7 +7,7 @@ import streamlit as st
 from dverge.charts.robustness import standing_chart, standing_frame
 from dverge.evaluation.comparison import Standing, claims
 from dverge.evaluation.protocols import Protocol
-from dverge.results import MIXTURE_NAME
+from dverge.results import MIXTURE_NAME, RANDOM_NAME
 from pages.widgets.robustness.measuring import measure_form, offer, show_evaluations
 from pages.widgets.robustness.tabs import show_robustness_tabs
 from pages.widgets.robustness.view import View, choose_view
@@ -29,9 +29,11 @@ def show_summary(view: View) -> None:
             key="standing",
             alt=f"Accuracy under {view.attack} against accuracy without attack",
         )
+        drawn = any(RANDOM_NAME in each.robust for each in standings)
+        random = "Diamond: a submodel drawn at random for each query. " if drawn else ""
         st.caption(
-            "Large and solid: the mixture. Circles: its submodels. Diamond: a submodel drawn at "
-            "random for each query. Up and to the right is better."
+            f"Large and solid: the mixture. Circles: its submodels. {random}Up and to the right "
+            "is better."
         )
     with text:
         st.subheader("What can be claimed", anchor=False)
