@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dverge.attacks.config import MIXTURE, AttackConfig, Through, Victim
-from dverge.attacks.geometry import ascent, l1_normalised, project, random_point
+from dverge.attacks.geometry import TINY, ascent, l1_normalised, project, random_point
 from dverge.errors import ConfigError
 from dverge.models import IMAGE_SHAPE, Ensemble, mix
 
@@ -118,7 +118,7 @@ def victim_scores(logits: Tensor, victim: Victim) -> Tensor:
         return mix(logits.log_softmax(2))
     if victim.through is Through.SCALED:
         spread = logits.amax(2, keepdim=True) - logits.mean(2, keepdim=True)
-        logits = logits / spread.detach()
+        logits = logits / spread.detach().clamp_min(TINY)
     return logits.mean(0)
 
 
