@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 from msgspec import Meta
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dverge.errors import require
@@ -19,7 +20,7 @@ from dverge.stored import LIMIT, NonNegative, Percent, Scalar, Seed
 Z95 = 1.959963984540054  # two-sided 95 % point of the normal distribution
 MIXTURE_NAME = "mixture"
 RANDOM_NAME = "random-member"
-TEXT_PARAMETERS = {"victim", "version"}  # all others are numbers, true or false
+TEXT_PARAMETERS = {"victim", "version", "surrogates"}  # all others are numbers, true or false
 STORED = ("model", "attack", "split", "n", "accuracy", "ci_low", "ci_high", "parameters", "seconds")
 
 
@@ -38,6 +39,9 @@ class Result:
         warnings: what the attack reported on its own reliability.
         held: for each image one bit, whether the model was correct, packed and in base 64; empty
             where an image counts for a share.
+        answers: for each image the class that the model predicts on the first image found that
+            fools it, or the true class if none was found: half a byte each, in base 64; empty
+            where that is not kept.
         checkpoint: its name when the result was read.
         weights: the checkpoint's digest.
         protocol: under which it was measured.
@@ -57,6 +61,7 @@ class Result:
     seconds: NonNegative = 0.0
     warnings: list[str] = field(default_factory=list)
     held: str = ""
+    answers: str = ""
     checkpoint: str = ""
     weights: str = ""
     protocol: str = ""
@@ -65,24 +70,27 @@ class Result:
     device: str = ""
 
     def __post_init__(self) -> None:
-        if self.held:
-            size, expected = len(base64.b64decode(self.held, validate=True)), math.ceil(self.n / 8)
-            require(size == expected, "size of held", size, f"{expected} bytes for {self.n} images")
+        for name, per_byte in (("held", 8), ("answers", 2)):
+            if text := getattr(self, name):
+                size, expected = len(base64.b64decode(text, validate=True)), -(-self.n // per_byte)
+                wanted = f"{expected} bytes for {self.n} images"
+                require(size == expected, f"size of {name}", size, wanted)
         for name, value in self.parameters.items():
             allowed = "a text" if name in TEXT_PARAMETERS else "a number, true or false"
             ok = isinstance(value, str) is (name in TEXT_PARAMETERS)
             require(ok, f"parameter {name}", value, allowed)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values for other programs: with the speed, without the bit for each image."""
+        """As JSON values for other programs: with the speed, without what is kept of each image."""
         speed = round(self.n / self.seconds, 1) if self.seconds else None
-        values = {k: v for k, v in asdict(self).items() if k != "held" and (v or k != "warnings")}
+        left_out = {"held", "answers"} | (set() if self.warnings else {"warnings"})
+        values = {name: value for name, value in asdict(self).items() if name not in left_out}
         return values | {"images_per_second": speed}
 
     def stored(self) -> dict[str, Any]:
         """As JSON values for a file that states everything from `checkpoint` on by itself."""
         values = {name: getattr(self, name) for name in STORED}
-        filled = {"warnings": self.warnings, "held": self.held}
+        filled = {name: getattr(self, name) for name in ("warnings", "held", "answers")}
         return values | {name: value for name, value in filled.items() if value}
 
     @property
@@ -96,6 +104,14 @@ class Result:
             return torch.zeros(0, dtype=torch.bool)
         packed = np.frombuffer(base64.b64decode(self.held), np.uint8)
         return torch.from_numpy(np.unpackbits(packed, count=self.n).astype(bool))
+
+    def predicted(self) -> Tensor:
+        """The classes in `answers`, int64 N; empty if they were not kept."""
+        if not self.answers:
+            return torch.zeros(0, dtype=torch.int64)
+        packed = np.frombuffer(base64.b64decode(self.answers), np.uint8)
+        halves = np.stack([packed >> 4, packed & 15], 1).reshape(-1)
+        return torch.from_numpy(halves[: self.n].astype(np.int64))
 
 
 def wilson_interval(correct: float, n: int) -> tuple[float, float]:
@@ -112,36 +128,47 @@ def wilson_interval(correct: float, n: int) -> tuple[float, float]:
 
 
 def result_of(
-    right: Tensor, model: str, attack: str, split: str, share: float | None = None, **more: Any
+    right: Tensor, model: str, attack: str, split: str, predicted: Tensor | None = None, **more: Any
 ) -> Result:
     """The result of N images on which the model was correct (bool), or with a probability (float).
 
     Args:
         right: N.
         model, attack, split: see Result.
-        share: the accuracy in [0, 1] where it is not the mean of `right`.
+        predicted: N classes, see Result.answers; None to keep none.
         more: further fields of Result.
     """
-    n = len(right)
-    count = right.double().sum().item() if share is None else share * n
+    n, count = len(right), right.double().sum().item()
     low, high = wilson_interval(count, n)
-    bits = np.packbits(right.cpu().numpy()).tobytes() if right.dtype is torch.bool else b""
-    held = base64.b64encode(bits).decode()
-    accuracy = 100 * count / n
-    return Result(model, attack, split, n, accuracy, 100 * low, 100 * high, held=held, **more)
+    held = _base64(np.packbits(right.cpu().numpy())) if right.dtype is torch.bool else ""
+    answers = "" if predicted is None else _base64(_halves(predicted.cpu().numpy()))
+    figures = (100 * count / n, 100 * low, 100 * high)
+    return Result(model, attack, split, n, *figures, held=held, answers=answers, **more)
+
+
+def _base64(values: NDArray[np.uint8]) -> str:
+    return base64.b64encode(values.tobytes()).decode()
+
+
+def _halves(classes: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Two classes in each byte."""
+    even = np.pad(classes, (0, len(classes) % 2)).astype(np.uint8)
+    return (even[::2] << 4 | even[1::2]).astype(np.uint8)
 
 
 def headlines(rows: Iterable[Result]) -> list[Result]:
     """The result that counts for each model, attack and setting, in order.
 
     For a member it is the attack on itself; for the mixture and a random member the worst over all
-    victims, where there is one. Single attacks on the mixture are left out.
+    victims, where there is one. Single attacks on the mixture are left out, but for FGSM through
+    its mean probability: that alone is what the field calls FGSM of a mixture.
     """
     headline: dict[tuple[Any, ...], Result] = {}
     for row in rows:
         setting = sorted((k, v) for k, v in row.parameters.items() if k != "victim")
-        key = (row.model, row.attack, *setting)
-        if row.parameters.get("victim") == "worst" or (key not in headline and row.own):
+        worst = row.parameters.get("victim") == "worst"
+        key = (row.model, row.attack, worst and row.attack == "fgsm", *setting)
+        if worst or (key not in headline and row.own):
             headline[key] = row
     return list(headline.values())
 

@@ -70,7 +70,8 @@ with errors_as_messages():
         st.stop()
     with st.container(key="summary"):
         show_summary(view)
-    offer(view.infos, Protocol.STANDARD, view.images, "Robustness under the standard protocol")
+    if len(view.standings()) < len(view.infos):
+        offer(view.infos, Protocol.STANDARD, view.images, "Robustness under the standard protocol")
     show_robustness_tabs(view)
 section = st.expander("Measure", icon=":material/speed:", on_change="rerun", key="measure-section")
 if section.open:

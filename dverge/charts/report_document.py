@@ -42,15 +42,16 @@ OUTCOME_TITLES = {
 PROTOCOL_DIFFERENCES = {
     "Weights": "report is as printed. here is the same protocol on our weights: other random "
     "numbers in training, so other networks.",
-    "no attack": "the report averages ten random draws of 256 validation images; standard counts "
-    "each test image once.",
+    "no attack": "the report averages ten random draws of 256 validation images, which moves its "
+    "figure by up to a point; here counts each of the 1,024 once, standard each test image.",
     "FGSM": "one step along the gradient's sign, the same attack in both, eps 0.03. standard also "
     "counts an image as lost that was wrong before, and attacks the mixture in four ways, keeping "
     "the worst.",
-    "PGD L∞": "repeated steps. The report takes 5 of 0.007 that nothing holds back, up to 0.035; "
-    "standard takes 50 within 0.03, from three random starts, the worst for each image.",
-    "PGD L2": "the report's five steps of length 0.03 reach 0.15 at most; standard has 0.5, 50 "
-    "steps and three random starts. These two columns are different questions.",
+    "PGD L∞": "the report takes 5 steps of 0.007 that nothing holds back, up to 0.035; standard is "
+    "the strong attack within 8/255 (0.031): margins towards one wrong class after the other, "
+    "which finds what AutoAttack finds.",
+    "PGD L2": "the report's five steps of length 0.03 reach 0.15 at most; standard is the strong "
+    "attack within 0.5. These two columns are different questions.",
     "AutoAttack": "the standard set of four attacks, L∞ 8/255 and L2 0.5, where it was computed.",
 }
 """Why figures differ, by column."""

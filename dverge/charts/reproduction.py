@@ -49,7 +49,7 @@ def auto_columns(lines: Sequence[TableLine]) -> list[str]:
 
 def column_title(column: str, protocol: Protocol = Protocol.REPORT) -> str:
     """A column's attack; with its setting where the protocol is not the report's."""
-    return attack_title(column, SETTINGS[protocol][column])
+    return attack_title(*SETTINGS[protocol][column])
 
 
 def table_frame(lines: Sequence[TableLine]) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from dverge.devices import describe_device
 from dverge.errors import CheckpointError
 from dverge.evaluation.evaluation import Evaluation
 from dverge.evaluation.protocols import EvaluationConfig, Protocol
+from dverge.evaluation.store import Images, why_expired
 from dverge.results import Result
 from dverge.stored import write_json
 
@@ -29,9 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--protocol",
         choices=list(map(str, Protocol)),
         default=str(Protocol.STANDARD),
-        help="standard (the default): FGSM, projected PGD and the strong attack; report: "
-        "the report's own, for comparison only; autoattack: needs pyautoattack; curve: accuracy "
-        "against eps; sanity: whether gradients are masked",
+        help="standard (the default): FGSM, projected PGD and the strong attack; headline: the "
+        "strong attack at L-inf 8/255 alone; report: the report's own, for comparison only; "
+        "autoattack: on the mixture, needs pyautoattack; autoattack-members: on each submodel; "
+        "black-box: images made on other ensembles; curve: accuracy against eps; sanity: whether "
+        "gradients are masked",
     )
     parser.add_argument("--images", type=int, metavar="N", help="how many, balanced over classes")
     parser.add_argument("--split", choices=SPLITS, help="default: test; of report: validation")
@@ -59,6 +62,9 @@ def run(arguments: argparse.Namespace) -> int:
         f"Protocol {config.protocol}, {len(images):,} {config.split} images (digest "
         f"{images.digest[:12]}), seed {config.seed}, {device}"
     )
+    for info in evaluation.infos:
+        if change := why_expired(info, config.protocol, Images.of(images)):
+            print(f"{info.name}: earlier results of this protocol do not count any more: {change}")
     rows: list[Result] = []
     print(HEAD)
     try:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from dverge.evaluation.naming import attack_title
 from dverge.results import MIXTURE_NAME, Z95, Result, headlines
 
-HIDDEN = 2.0  # points that the usual attack must miss to be worth a sentence
+HIDDEN = 2.0  # points that the mean probability alone must miss to be worth a sentence
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,8 @@ class Standing:
         """From an ensemble's results; None if the attack of this title was not measured.
 
         The strong attack stops as soon as its victim is fooled, so it does not show what carries
-        over from single members. PGD of the same budget does.
+        over from single members, and it follows several scores of the mixture. PGD of the same
+        budget shows what attacks on the members, and through the mean probability alone, do.
         """
         own = headlines(results)
         clean = {each.model: each for each in own if each.attack == "clean"}
@@ -89,8 +90,8 @@ class Standing:
             for each in results
             if each.model == MIXTURE_NAME and _title(each) == attack
         }
-        if "members" not in single and MIXTURE_NAME in robust:
-            single |= _transferred(robust[MIXTURE_NAME], results)
+        if MIXTURE_NAME in robust and robust[MIXTURE_NAME].attack.startswith("strong"):
+            single |= _of_pgd(robust[MIXTURE_NAME], results)
         return cls(name, clean, robust, single)
 
 
@@ -98,17 +99,20 @@ def _title(result: Result) -> str:
     return attack_title(result.attack, result.parameters)
 
 
-def _transferred(strong: Result, results: Sequence[Result]) -> dict[str, Result]:
-    """The mixture's result under PGD of that budget on each member, of the most steps."""
+def _of_pgd(strong: Result, results: Sequence[Result]) -> dict[str, Result]:
+    """The mixture's results under single attacks of PGD of that budget, of the most steps."""
     pgd = strong.attack.replace("strong", "pgd")
     found = [
         each
         for each in results
-        if (each.attack, each.parameters.get("victim")) == (pgd, "members")
+        if each.attack == pgd
+        and each.model == MIXTURE_NAME
         and each.parameters["eps"] == strong.parameters["eps"]
     ]
-    most = max(found, key=lambda each: each.parameters["steps"], default=None)
-    return {} if most is None else {"members": most}
+    return {
+        str(each.parameters["victim"]): each
+        for each in sorted(found, key=lambda each: each.parameters["steps"])
+    }
 
 
 def claims(baseline: Standing, others: Sequence[Standing], attack: str) -> list[str]:
@@ -178,16 +182,16 @@ def _transfer(baseline: Standing, other: Standing) -> str:
 
 
 def _hidden_gradient(other: Standing) -> str:
-    """What an attack through the mean probability alone misses, if it is much."""
-    alone = other.mixture.get("mixture")
-    if alone is None or alone.attack.startswith("strong"):  # which follows more than that
+    """What an attack through the mean probability alone misses, if it is clearly much."""
+    alone, worst = other.mixture.get("mixture"), other.robust[MIXTURE_NAME]
+    if alone is None or alone is worst:
         return ""
-    missed = difference(alone, other.robust[MIXTURE_NAME])
-    if missed.points < HIDDEN:
+    missed = difference(alone, worst)
+    if not missed.clear or missed.points < HIDDEN:
         return ""
-    worst = other.robust[MIXTURE_NAME].accuracy
     return (
-        f"Had the attack followed the mean probability alone, **{other.name}** would seem to hold "
-        f"on {alone.accuracy:.1f} % instead of {worst:.1f} %: part of its robustness is a gradient "
-        "that is hard to follow."
+        f"Had the attack been {_title(alone)}, through the mean probability alone, "
+        f"**{other.name}** would seem to hold on {alone.accuracy:.1f} % instead of "
+        f"{worst.accuracy:.1f} % ({missed}): part of its robustness is a gradient that is hard to "
+        "follow."
     )

@@ -15,40 +15,45 @@ from dverge.evaluation.measurements import Measurement, members_followed
 from dverge.results import MIXTURE_NAME, RANDOM_NAME, Result, models_of, result_of
 
 MEAN_LOSS = Victim(through=Through.LOSS)
-SAVED = {"held": "correct", "share": "share", "seconds": "seconds"}
-"""What the tensors are called in a saved state, and their attributes."""
+SAVED = ("correct", "answers", "share", "seconds")
 
 
 class RobustCount:
     """Counts, for each image, which models are still correct after every attempt.
 
-    An attack goes from victim to victim, the members first, then the mixture. A restart attacks
-    only the images where it can still change a result. A query asks all models once.
+    An attack goes from victim to victim, the members first, then the mixture. A further attempt
+    attacks only the images where it can still change a result. A query asks all models.
 
     Args:
         measurement: the attack or query.
-        clean: bool (M+1)×N on the CPU, which models are correct before it; the mixture is last.
+        labels: N true classes, on the CPU.
+        before: (M+1)×N classes that the models predict before it, or on what fooled them in the
+            measurement that a cumulative one goes on from; the mixture is last.
 
     Attributes:
         victims: V of them, in order; a query has one, None.
         correct: bool V×(M+1)×N, the models that have been correct so far under each victim's
             attack.
+        answers: int8 V×(M+1)×N, what the others predict on the first image that fooled them.
         share: float64 V×N, the lowest share of members that one attempt left correct.
         seconds: float64 V, spent on each victim.
         warnings: texts on the measurement's reliability.
         waiting: positions of the images that the present attempt has not reached.
     """
 
-    def __init__(self, measurement: Measurement, clean: Tensor) -> None:
-        self.measurement = measurement
-        self.members = len(clean) - 1
+    def __init__(self, measurement: Measurement, labels: Tensor, before: Tensor) -> None:
+        self.measurement, self.labels = measurement, labels
+        self.members = len(before) - 1
         self.victims = measurement.victims(self.members)
-        first = clean if measurement.worst_case else torch.ones_like(clean)
+        first = before == labels
+        if not measurement.worst_case:
+            first = torch.ones_like(first)
         self.correct = first.repeat(len(self.victims), 1, 1)
+        self.answers = before.to(torch.int8).repeat(len(self.victims), 1, 1)
         self.share = self.correct[:, :-1].double().mean(1)
         self.seconds = torch.zeros(len(self.victims), dtype=torch.float64)
         self.warnings: list[str] = []
-        self._victim, self._restart = 0, 0  # which victim, by position, and which attempt at it
+        self._victim, self._attempt = 0, 0  # which victim, by position, and which attempt at it
         self.waiting = self._still_to_attack()
         self._skip_finished_attempts()
 
@@ -57,21 +62,25 @@ class RobustCount:
         return self._victim == len(self.victims)
 
     def next(self, size: int) -> tuple[Victim | None, int, Tensor]:
-        """The victim, the restart and the positions of at most `size` images to attack next."""
-        return self.victims[self._victim], self._restart, self.waiting[:size]
+        """The victim, the attempt and the positions of at most `size` images to attack next."""
+        return self.victims[self._victim], self._attempt, self.waiting[:size]
 
-    def add(self, positions: Tensor, outcome: Tensor, seconds: float) -> None:
-        """Count the outcome of what `next` returned.
+    def add(self, positions: Tensor, answers: Tensor, seconds: float) -> None:
+        """Count the answers to what `next` returned.
 
         Args:
             positions: N, as `next` returned them.
-            outcome: bool (M+1)×N, the models that are correct after the attempt.
+            answers: (M+1)×N, the classes that the models predict after the attempt.
             seconds: how long it took.
         """
-        outcome = outcome.cpu()
+        answers = answers.cpu().to(torch.int8)
+        right = answers == self.labels[positions]
         correct, share = self.correct[self._victim], self.share[self._victim]
-        correct[:, positions] &= outcome
-        share[positions] = torch.minimum(share[positions], outcome[:-1].double().mean(0))
+        first_fooled = correct[:, positions] & ~right
+        said = self.answers[self._victim]
+        said[:, positions] = torch.where(first_fooled, answers, said[:, positions])
+        correct[:, positions] &= right
+        share[positions] = torch.minimum(share[positions], right[:-1].double().mean(0))
         self.seconds[self._victim] += seconds
         self.waiting = self.waiting[len(positions) :]
         self._skip_finished_attempts()
@@ -83,7 +92,7 @@ class RobustCount:
         followed = [members_followed(victim, self.members) for victim in self.victims]
         attempts = map(self.measurement.attempts, self.victims)
         work = [n * times for n, times in zip(followed, attempts, strict=True)]
-        done = self._restart + 1 - len(self.waiting) / self.correct.shape[2]
+        done = self._attempt + 1 - len(self.waiting) / self.correct.shape[2]
         present = followed[self._victim] * done
         return (sum(work[: self._victim]) + present) / sum(work)
 
@@ -106,22 +115,22 @@ class RobustCount:
     def _skip_finished_attempts(self) -> None:
         """Go on to the next restart or victim that has an image to attack."""
         while not self.done and not len(self.waiting):
-            self._restart += 1
-            if self._restart == self.measurement.attempts(self.victims[self._victim]):
-                self._victim, self._restart = self._victim + 1, 0
+            self._attempt += 1
+            if self._attempt == self.measurement.attempts(self.victims[self._victim]):
+                self._victim, self._attempt = self._victim + 1, 0
             if not self.done:
                 self.waiting = self._still_to_attack()
 
     def results(self, split: Split) -> list[Result]:
         """The accuracies, in per cent, of all models and of a member drawn at random."""
         measurement, results = self.measurement, []
-        for model, victim, victims, counted in self._counted():
+        for model, victim, victims, counted, predicted in self._counted():
             result = result_of(
                 counted,
                 model,
                 measurement.attack,
                 split,
-                measurement.share(counted),
+                predicted,
                 parameters=measurement.parameters() | ({"victim": victim} if victim else {}),
                 seconds=round(self.seconds[victims].sum().item(), 3),
                 warnings=list(self.warnings),
@@ -129,34 +138,49 @@ class RobustCount:
             results.append(result)
         return results
 
-    def _counted(self) -> Iterator[tuple[str, str, list[int], Tensor]]:
+    def _counted(self) -> Iterator[tuple[str, str, list[int], Tensor, Tensor | None]]:
         """Each result's model, name of the attacked victims, their positions, and N counted images.
 
-        An image counts as a bool; for a member drawn at random, as the share of members.
+        An image counts as a bool; for a member drawn at random, as the share of members. Last are
+        the N answers, of those results that are a model's own.
         """
         every = list(range(len(self.victims)))
         if self.victims == [None]:
-            for model, counted in zip(models_of(self.members), self.correct[0], strict=True):
-                yield model, "", every, counted
-            yield RANDOM_NAME, "", every, self.share[0]
+            for m, model in enumerate(models_of(self.members)):
+                yield model, "", every, *self._under(every, m)
+            yield RANDOM_NAME, "", every, self.share[0], None
             return
         names, worst_case = list(map(str, self.victims)), self.measurement.worst_case
-        members, others = every[: self.members], every[self.members :]
+        # Each victim's own member, for those that have one: they come first.
+        own = [v.member for v in self.victims if v is not None and v.member is not None]
+        members, others = every[: len(own)], every[len(own) :]
         for v in members:
-            yield names[v], names[v], [v], self.correct[v, v]
-        if worst_case:
-            yield MIXTURE_NAME, "worst", every, self.correct[:, -1].all(0)
+            yield names[v], names[v], [v], *self._under([v], own[v])
+        if worst_case and members and others:
+            yield MIXTURE_NAME, "worst", every, *self._under(every, -1)
         for v in others:
-            yield MIXTURE_NAME, names[v], [v], self.correct[v, -1]
-        if worst_case and not self.measurement.stops_early:
-            yield MIXTURE_NAME, "members", members, self.correct[members, -1].all(0)
-            yield RANDOM_NAME, "worst", every, self.share.min(0).values
+            yield MIXTURE_NAME, names[v], [v], *self._under([v], -1)
+        if worst_case and members and not self.measurement.stops_early:
+            victims = "worst" if others else "members"
+            yield MIXTURE_NAME, "members", members, self._under(members, -1)[0], None
+            yield RANDOM_NAME, victims, every, self.share.min(0).values, None
+
+    def _under(self, victims: list[int], model: int) -> tuple[Tensor, Tensor]:
+        """N images on which a model is correct under all these victims' attacks, and its answers.
+
+        Of several that fool it, the first victim's answer counts.
+        """
+        correct = self.correct[victims, model]
+        first = correct.int().argmin(0, keepdim=True)  # the first that fooled it, or 0
+        answers = self.answers[victims, model].gather(0, first)[0].long()
+        holds = correct.all(0)
+        return holds, torch.where(holds, self.labels, answers)
 
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to resume."""
-        return {key: getattr(self, name).clone() for key, name in SAVED.items()} | {
+        return {name: getattr(self, name).clone() for name in SAVED} | {
             "waiting": self.waiting.clone(),
-            "at": [self._victim, self._restart],
+            "at": [self._victim, self._attempt],
             "warnings": list(self.warnings),
         }
 
@@ -166,9 +190,9 @@ class RobustCount:
         Raises:
             RunError: it is of another measurement.
         """
-        for key, name in SAVED.items():
-            if state[key].shape != getattr(self, name).shape:
-                raise RunError(f"the saved state does not fit: {key} has {state[key].shape}.")
-            setattr(self, name, state[key])
-        self.waiting, (self._victim, self._restart) = state["waiting"], state["at"]
+        for name in SAVED:
+            if state[name].shape != getattr(self, name).shape:
+                raise RunError(f"the saved state does not fit: {name} has {state[name].shape}.")
+            setattr(self, name, state[name])
+        self.waiting, (self._victim, self._attempt) = state["waiting"], state["at"]
         self.warnings = list(state["warnings"])

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from dverge import checkpoints
 from dverge.checkpoints import CheckpointInfo
@@ -13,14 +18,16 @@ from dverge.data import CLASSES, ImageSet, Split, load
 from dverge.devices import describe_device, resolve_device
 from dverge.errors import CheckpointError, ConfigError, DataError, DvergeError
 from dverge.evaluation.counting import RobustCount
-from dverge.evaluation.measurements import Batch, expected_gradients
-from dverge.evaluation.predictions import predictions
+from dverge.evaluation.measurements import Batch, expected_gradients, without_gradient
+from dverge.evaluation.predictions import in_batches, predictions
 from dverge.evaluation.protocols import EvaluationConfig
-from dverge.evaluation.store import ResultFile, add_results, read_results
+from dverge.evaluation.store import LoadImages, ResultFile, add_results, read_results
 from dverge.models import compiled
-from dverge.results import Result
+from dverge.results import RANDOM_NAME, Result, headlines, models_of
 
-LoadImages = Callable[[Split], ImageSet]
+STATE = 2  # the form of an unfinished measurement's state; one of another form is not used
+FLAT_BATCH = 256
+FLAT = 0.01  # share of images without a gradient that is worth a warning
 
 
 class Evaluation:
@@ -111,14 +118,19 @@ class Evaluation:
         file = ResultFile.of(info, self.config, self.images)
         kept = read_results(info, file)
         loaded: _LoadedEnsemble | None = None
+        results: list[Result] = []
         for measurement in self.measurements:
-            results = kept.find(measurement)
+            before, results = results, kept.find(measurement)
             if not results:
                 loaded = loaded or _LoadedEnsemble(info, images)
-                count = self._unfinished = RobustCount(measurement, loaded.clean)
+                answers = _answers_of(before) if measurement.cumulative else loaded.clean
+                count = RobustCount(measurement.against(info), self.images.labels, answers)
+                self._unfinished = count
                 yield from self._work(count, loaded, images)
                 device = describe_device(self.device)
                 results = file.stamped(info, device, count.results(self.images.split))
+                if measurement.cross_entropy:
+                    results = [loaded.with_warning(each) for each in results]
                 self._keep(info, file, results)
             yield results
             self._finished, self._unfinished = self._finished + 1, None
@@ -133,12 +145,12 @@ class Evaluation:
         ensemble = loaded.plain if measurement.plain_torch else loaded.fast
         while not count.done:
             began = time.perf_counter()
-            victim, restart, positions = count.next(measurement.batch_size(self.device))
+            victim, attempt, positions = count.next(measurement.batch_size(self.device))
             at = positions.to(self.device)
             numbers = self.images.indices[positions].tolist()
             batch = Batch(images.pixels(at), images.labels[at], numbers, count.warnings)
-            outcome = measurement.outcome(ensemble, batch, victim, restart)
-            count.add(positions, outcome, time.perf_counter() - began)
+            answers = measurement.answers(ensemble, batch, victim, attempt)
+            count.add(positions, answers, time.perf_counter() - began)
             yield None
 
     def _keep(self, info: CheckpointInfo, file: ResultFile, results: list[Result]) -> None:
@@ -150,11 +162,12 @@ class Evaluation:
                 self.failures.append(str(error))
 
     def _position(self) -> list[Any]:
-        """What identifies the unfinished measurement: weights, images, protocol, seed, number."""
+        """What identifies the unfinished measurement, and the form of its state."""
         number = self._finished % len(self.measurements)
         info = self.infos[self._finished // len(self.measurements)]
         config = self.config
-        return [info.digest, self.images.digest, str(config.protocol), config.seed, number]
+        protocol = [str(config.protocol), config.version, config.seed]
+        return [STATE, info.digest, self.images.digest, *protocol, number]
 
 
 class _LoadedEnsemble:
@@ -163,13 +176,44 @@ class _LoadedEnsemble:
     Attributes:
         plain: computed by PyTorch's own operations.
         fast: the same functions by compiled kernels, where there are any.
-        clean: bool (M+1)×N on the CPU, which models are correct before any attack.
+        clean: (M+1)×N classes on the CPU, what the models predict before any attack.
     """
 
     def __init__(self, info: CheckpointInfo, images: ImageSet) -> None:
+        self._images = images
         self.plain = checkpoints.load(info).to(images.device)
         self.fast = compiled(self.plain)
-        self.clean = (predictions(self.plain, images) == images.labels).cpu()
+        self.clean = predictions(self.plain, images).cpu()
+
+    @cached_property
+    def _flat(self) -> dict[str, float]:
+        """By model, the share of images at which its cross-entropy has no gradient, 0 to 1."""
+        parts = in_batches(self._images, FLAT_BATCH)
+        flat = [without_gradient(self.fast, part.pixels(), part.labels) for part in parts]
+        shares = torch.cat(flat, 1).double().mean(1).tolist()
+        return dict(zip(models_of(len(shares) - 1), shares, strict=True))
+
+    def with_warning(self, result: Result) -> Result:
+        """The result of an attack on cross-entropy, with a warning if that often has no gradient.
+
+        A member drawn at random is as good as the attacks on all members.
+        """
+        shares = self._flat
+        share = shares.get(result.model, max(shares.values()))
+        if share <= FLAT:
+            return result
+        text = (
+            f"at {100 * share:.1f} % of the images the cross-entropy has no gradient at all, so "
+            "this attack cannot change them and the accuracy is too high. The strong attack does "
+            "not depend on it."
+        )
+        return replace(result, warnings=[*result.warnings, text])
+
+
+def _answers_of(results: list[Result]) -> Tensor:
+    """(M+1)×N classes: what each model predicts at the worst, from a measurement's results."""
+    own = {r.model: r.predicted() for r in headlines(results) if r.model != RANDOM_NAME}
+    return torch.stack([own[model] for model in models_of(len(own) - 1)])
 
 
 def _chosen_images(config: EvaluationConfig, load_images: LoadImages) -> ImageSet:

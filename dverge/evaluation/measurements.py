@@ -26,6 +26,7 @@ from dverge.attacks import (
 )
 from dverge.attacks.gradient import Objective, ascend, value_and_gradient, victim_objective
 from dverge.attacks.report import EPS, report_settings
+from dverge.checkpoints import CheckpointInfo
 from dverge.evaluation.predictions import answers
 from dverge.models import Ensemble
 
@@ -56,7 +57,11 @@ class Measurement(ABC):
         attack: its name in results.
         worst_case: an image counts for a model only if the model is correct on it before and after
             every attempt, and for the mixture only if no attack on any victim fools it. If False,
-            the outcome of the one attempt counts.
+            the answers to the one attempt count.
+        cumulative: images that the measurement before it in the protocol has fooled count as
+            fooled, and are not attacked again.
+        cross_entropy: it follows the gradient of a cross-entropy, which vanishes where a model is
+            all too sure.
         stops_early: an attack returns images that only just fool their victim, so what they do to
             other models is no measure of those.
         plain_torch: computed by PyTorch's own operations, not by the compiled kernels.
@@ -65,9 +70,15 @@ class Measurement(ABC):
 
     attack: str
     worst_case: bool = True
+    cumulative: bool = False
+    cross_entropy: bool = False
     stops_early: bool = False
     plain_torch: bool = False
     needs_pyautoattack: bool = False
+
+    def against(self, info: CheckpointInfo) -> Measurement:
+        """The measurement of this checkpoint, where what it does depends on which one it is."""
+        return self
 
     @abstractmethod
     def parameters(self) -> dict[str, Any]:
@@ -86,14 +97,13 @@ class Measurement(ABC):
         """The victims, one after the other: each member first. None is every model at once."""
 
     @abstractmethod
-    def outcome(
-        self, ensemble: Ensemble, batch: Batch, victim: Victim | None, restart: int
+    def answers(
+        self, ensemble: Ensemble, batch: Batch, victim: Victim | None, attempt: int
     ) -> Tensor:
-        """Bool (M+1)×N: the images that count for each member and, last, for the mixture."""
+        """(M+1)×N classes that the members and, last, the mixture predict on what it shows.
 
-    def share(self, counted: Tensor) -> float | None:
-        """The accuracy in [0, 1] over N counted images where it is not their mean."""
-        return None
+        An image counts for a model where that is the true class.
+        """
 
     def batch_size(self, device: torch.device) -> int:
         """How many images to measure at once: about a second's work on a CPU, many on a GPU."""
@@ -116,71 +126,53 @@ def expected_gradients(measurement: Measurement, members: int) -> float:
 
 
 class Query(Measurement):
-    """Asks every model about every image once."""
+    """Asks every model about every image."""
 
     @abstractmethod
-    def counted(self, ensemble: Ensemble, batch: Batch) -> Tensor:
-        """Bool (M+1)×N: the images that count for each member and, last, for the mixture."""
+    def shown(self, batch: Batch, attempt: int) -> Tensor:
+        """The images to ask about, N×3×32×32 in [0, 1]."""
 
     def victims(self, members: int) -> Sequence[None]:
         return [None]
 
-    def outcome(
-        self, ensemble: Ensemble, batch: Batch, victim: Victim | None, restart: int
+    def answers(
+        self, ensemble: Ensemble, batch: Batch, victim: Victim | None, attempt: int
     ) -> Tensor:
-        return self.counted(ensemble, batch)
+        return answers(ensemble, self.shown(batch, attempt))
 
 
 class AimedAttack(Measurement):
     """Attacks one victim at a time: each member, then the mixture."""
 
     @abstractmethod
-    def changed(self, ensemble: Ensemble, batch: Batch, victim: Victim, restart: int) -> Tensor:
+    def changed(self, ensemble: Ensemble, batch: Batch, victim: Victim, attempt: int) -> Tensor:
         """The adversarial images, N×3×32×32 in [0, 1]."""
 
     def victims(self, members: int) -> Sequence[Victim]:
         return [*map(Victim, range(members)), MIXTURE]
 
-    def outcome(
-        self, ensemble: Ensemble, batch: Batch, victim: Victim | None, restart: int
+    def answers(
+        self, ensemble: Ensemble, batch: Batch, victim: Victim | None, attempt: int
     ) -> Tensor:
         assert victim is not None
-        return answers(ensemble, self.changed(ensemble, batch, victim, restart)) == batch.labels
+        return answers(ensemble, self.changed(ensemble, batch, victim, attempt))
 
 
 @dataclass(frozen=True)
 class Clean(Query):
-    """Accuracy on unchanged images.
+    """Accuracy on unchanged images."""
 
-    Attributes:
-        draws, draw_size, seed: the report's way, the mean over so many random draws of so many
-            images each; the whole set if draws is 0.
-    """
-
-    draws: int = 0
-    draw_size: int = 0
-    seed: int = 0
     attack = "clean"
     plain_torch = True
 
     def parameters(self) -> dict[str, Any]:
-        if not self.draws:
-            return {}
-        return {"draws": self.draws, "draw_size": self.draw_size, "seed": self.seed}
+        return {}
 
     def cost(self) -> float:
         return 0.3
 
-    def counted(self, ensemble: Ensemble, batch: Batch) -> Tensor:
-        return answers(ensemble, batch.pixels) == batch.labels
-
-    def share(self, counted: Tensor) -> float | None:
-        if not self.draws:
-            return None
-        generator = torch.Generator().manual_seed(self.seed)
-        n, size = len(counted), min(self.draw_size, len(counted))
-        drawn = [torch.randperm(n, generator=generator)[:size] for _ in range(self.draws)]
-        return counted.cpu().double()[torch.stack(drawn)].mean().item()
+    def shown(self, batch: Batch, attempt: int) -> Tensor:
+        return batch.pixels
 
 
 @dataclass(frozen=True)
@@ -197,20 +189,20 @@ class Noise(Query):
     def cost(self) -> float:
         return 0.3
 
-    def noisy(self, batch: Batch) -> Tensor:
-        """The images with noise, N×3×32×32 in [0, 1]; each image's depends on its number alone."""
+    def shown(self, batch: Batch, attempt: int) -> Tensor:
+        """The images with noise; each image's depends on its number alone."""
         ball = AttackConfig(Norm.LINF, self.eps, self.eps, 1, random_start=True, seed=self.seed)
         grey = torch.full_like(batch.pixels, 0.5)
         drawn = image_starts(grey, batch.numbers, ball, restart=0)
         return (batch.pixels + self.eps * (drawn - 0.5).sign()).clamp(0, 1)
 
-    def counted(self, ensemble: Ensemble, batch: Batch) -> Tensor:
-        return answers(ensemble, self.noisy(batch)) == batch.labels
-
 
 @dataclass(frozen=True)
-class ZeroGradient(Query):
-    """The share of images at which a model's loss has no gradient at all."""
+class ZeroGradient(Measurement):
+    """The share of images at which a model's cross-entropy has no gradient at all.
+
+    It asks nothing: an image that counts has its true class for an answer, any other has −1.
+    """
 
     attack = "zero-gradient"
     worst_case = False
@@ -221,14 +213,24 @@ class ZeroGradient(Query):
     def cost(self) -> float:
         return 2.0
 
-    def counted(self, ensemble: Ensemble, batch: Batch) -> Tensor:
-        untargeted = AttackConfig(Norm.LINF, 0.0, 0.0, 1)
-        rows = []
-        for victim in [*map(Victim, range(len(ensemble))), MIXTURE]:
-            objective = victim_objective(ensemble, batch.labels, untargeted, victim)
-            _, gradient = value_and_gradient(objective, batch.pixels)
-            rows.append((gradient == 0).flatten(1).all(1))
-        return torch.stack(rows)
+    def victims(self, members: int) -> Sequence[None]:
+        return [None]
+
+    def answers(
+        self, ensemble: Ensemble, batch: Batch, victim: Victim | None, attempt: int
+    ) -> Tensor:
+        return torch.where(without_gradient(ensemble, batch.pixels, batch.labels), batch.labels, -1)
+
+
+def without_gradient(ensemble: Ensemble, pixels: Tensor, labels: Tensor) -> Tensor:
+    """Bool (M+1)×N: the images at which the cross-entropy of a model is flat."""
+    untargeted = AttackConfig(Norm.LINF, 0.0, 0.0, 1)
+    rows = []
+    for victim in [*map(Victim, range(len(ensemble))), MIXTURE]:
+        objective = victim_objective(ensemble, labels, untargeted, victim)
+        _, gradient = value_and_gradient(objective, pixels)
+        rows.append((gradient == 0).flatten(1).all(1))
+    return torch.stack(rows)
 
 
 @dataclass(frozen=True)
@@ -244,6 +246,7 @@ class ProjectedGradient(AimedAttack):
     attack: str
     config: AttackConfig
     thorough: bool = False
+    cross_entropy = True
 
     def attempts(self, victim: Victim | None) -> int:
         return self.config.restarts
@@ -266,10 +269,10 @@ class ProjectedGradient(AimedAttack):
         """What the attack raises: the victim's cross-entropy for each image."""
         return victim_objective(ensemble, batch.labels, self.config, victim)
 
-    def changed(self, ensemble: Ensemble, batch: Batch, victim: Victim, restart: int) -> Tensor:
+    def changed(self, ensemble: Ensemble, batch: Batch, victim: Victim, attempt: int) -> Tensor:
         start = batch.pixels
         if self.config.random_start:
-            start = image_starts(start, batch.numbers, self.config, restart)
+            start = image_starts(start, batch.numbers, self.config, attempt)
         objective = self.objective(ensemble, batch, victim)
         return ascend(objective, start, batch.pixels, self.config, keep_all=False).images[-1]
 
@@ -284,6 +287,7 @@ class ReportAttack(AimedAttack):
 
     kind: Attack
     worst_case = False
+    cross_entropy = True
     plain_torch = True
 
     @property
@@ -297,5 +301,5 @@ class ReportAttack(AimedAttack):
     def cost(self) -> float:
         return report_settings(self.kind)[2]
 
-    def changed(self, ensemble: Ensemble, batch: Batch, victim: Victim, restart: int) -> Tensor:
+    def changed(self, ensemble: Ensemble, batch: Batch, victim: Victim, attempt: int) -> Tensor:
         return report_attack(ensemble, batch.pixels, batch.labels, self.kind, victim)

@@ -15,6 +15,7 @@ ATTACK_TITLES = {
     "aa-l2": "AutoAttack L2",
     "noise": "random noise",
     "square": "Square",
+    "black-box": "Black box L∞",
     "zero-gradient": "no gradient",
 }
 VICTIM_TITLES = {
@@ -35,8 +36,10 @@ def attack_title(attack: str, parameters: dict[str, Any]) -> str:
     title = ATTACK_TITLES.get(attack, attack)
     if "eps" in parameters:
         title += f" {eps_title(parameters['eps'], l2=attack.endswith('l2'))}"
-    if parameters.get("steps", 1) > 1 and not attack.startswith("strong"):
+    if parameters.get("steps", 1) > 1 and attack.startswith("pgd"):
         title += f", {parameters['steps']} steps"
+    if attack == "fgsm" and parameters.get("victim") == "worst":
+        title += ", worst victim"
     return title
 
 

@@ -17,6 +17,7 @@ from dverge.evaluation.autoattack import (
     autoattack_available,
     require_autoattack,
 )
+from dverge.evaluation.blackbox import BlackBox
 from dverge.evaluation.measurements import (
     Clean,
     Measurement,
@@ -32,24 +33,29 @@ EPS = 8 / 255  # the usual L-inf budget
 REPORT_EPS = 0.03
 L2_EPS = 0.5
 RESTARTS = 3
+BUDGETS = ((Norm.LINF, REPORT_EPS), (Norm.LINF, EPS), (Norm.L2, L2_EPS))
 LADDER = (2 / 255, 4 / 255, EPS, 16 / 255, 0.25)
 STEPS = (1, 5, 10, 50)
-CURVE = (0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07)
-CURVE_STEPS = 20
+CURVE = (0.005, 0.01, 0.015, 0.02, 0.03, EPS, 0.04, 0.05, 0.06, 0.07)
 
 
 class Protocol(enum.StrEnum):
     """What to measure.
 
-    STANDARD: FGSM and projected PGD with restarts, on the mixture also through its mean logit, its
-    mean loss and its members; and the strong attack. REPORT: the report's own attacks, for
-    comparison with its tables only. AUTOATTACK: the standard set of Croce & Hein 2020. CURVE:
-    accuracy against eps. SANITY: the figures behind the sanity panel.
+    STANDARD: clean, FGSM, projected PGD with restarts, also through the mixture's mean logit, its
+    mean loss and its members, and the strong attack. HEADLINE: clean, and strong at L-inf 8/255.
+    REPORT: the report's own attacks, for comparison with its tables only. AUTOATTACK: the standard
+    set of Croce & Hein 2020 on the mixture; AUTOATTACK_MEMBERS: on each member. BLACK_BOX: images
+    that were made on other ensembles. CURVE: accuracy against eps. SANITY: the figures behind the
+    sanity panel.
     """
 
     STANDARD = "standard"
+    HEADLINE = "headline"
     REPORT = "report"
     AUTOATTACK = "autoattack"
+    AUTOATTACK_MEMBERS = "autoattack-members"
+    BLACK_BOX = "black-box"
     CURVE = "curve"
     SANITY = "sanity"
 
@@ -62,49 +68,53 @@ class _Plan:
         measurements: makes them from a seed.
         split, images: the default images, and how many; None for all.
         version: raise it whenever results change their meaning, so that kept ones expire.
+        change: what the version changed, to end a sentence with.
     """
 
     measurements: Callable[[int], list[Measurement]]
     split: Split = Split.TEST
     images: int | None = 1000
     version: int = 1
+    change: str = ""
+
+
+STRONGER = "the strong attack has taken the place of PGD"
 
 
 def _standard(seed: int) -> list[Measurement]:
-    def thorough(norm: Norm, eps: float, steps: int) -> ProjectedGradient:
-        config = pgd(norm, eps, steps=steps, restarts=RESTARTS, seed=seed)
-        return ProjectedGradient(f"pgd-{norm}", config, thorough=True)
-
     return [
         Clean(),
         ProjectedGradient("fgsm", fgsm(REPORT_EPS), thorough=True),
-        thorough(Norm.LINF, REPORT_EPS, 10),
-        thorough(Norm.LINF, REPORT_EPS, 50),
-        thorough(Norm.LINF, EPS, 10),
-        thorough(Norm.LINF, EPS, 50),
-        thorough(Norm.L2, L2_EPS, 50),
+        _pgd(REPORT_EPS, 50, seed, RESTARTS),
+        _pgd(EPS, 50, seed, RESTARTS),
         StrongAttack(Norm.LINF, REPORT_EPS, seed),
         StrongAttack(Norm.LINF, EPS, seed),
         StrongAttack(Norm.L2, L2_EPS, seed),
     ]
 
 
+def _headline(seed: int) -> list[Measurement]:
+    return [Clean(), StrongAttack(Norm.LINF, EPS, seed)]
+
+
 def _report(seed: int) -> list[Measurement]:
-    clean = Clean(draws=10, draw_size=256, seed=seed)
-    return [clean, *(ReportAttack(attack) for attack in Attack)]
+    return [Clean(), *(ReportAttack(attack) for attack in Attack)]
 
 
 def _autoattack(seed: int) -> list[Measurement]:
-    return [
-        Clean(),
-        AutoAttack(Norm.LINF, REPORT_EPS, seed),
-        AutoAttack(Norm.LINF, EPS, seed),
-        AutoAttack(Norm.L2, L2_EPS, seed),
-    ]
+    return [Clean(), *(AutoAttack(norm, eps, seed) for norm, eps in BUDGETS)]
+
+
+def _autoattack_members(seed: int) -> list[Measurement]:
+    return [Clean(), *(AutoAttack(norm, eps, seed, on_members=True) for norm, eps in BUDGETS)]
+
+
+def _black_box(seed: int) -> list[Measurement]:
+    return [Clean(), BlackBox(REPORT_EPS, seed), BlackBox(EPS, seed)]
 
 
 def _curve(seed: int) -> list[Measurement]:
-    return [Clean(), *(_one_restart(eps, CURVE_STEPS, seed) for eps in CURVE)]
+    return [Clean(), *(StrongAttack(Norm.LINF, eps, seed, cumulative=True) for eps in CURVE)]
 
 
 def _sanity(seed: int) -> list[Measurement]:
@@ -113,23 +123,33 @@ def _sanity(seed: int) -> list[Measurement]:
         Noise(EPS, seed),
         ZeroGradient(),
         ProjectedGradient("fgsm", fgsm(EPS), thorough=True),
-        *(_one_restart(EPS, steps, seed) for steps in STEPS),
-        *(_one_restart(eps, CURVE_STEPS, seed) for eps in LADDER),
+        *(_pgd(EPS, steps, seed) for steps in STEPS),
+        *(StrongAttack(Norm.LINF, eps, seed) for eps in LADDER),
         Square(EPS, seed),
     ]
 
 
-def _one_restart(eps: float, steps: int, seed: int) -> ProjectedGradient:
-    return ProjectedGradient("pgd-linf", pgd(Norm.LINF, eps, steps=steps, seed=seed))
+def _pgd(eps: float, steps: int, seed: int, restarts: int = 1) -> ProjectedGradient:
+    config = pgd(Norm.LINF, eps, steps=steps, restarts=restarts, seed=seed)
+    return ProjectedGradient("pgd-linf", config, thorough=restarts > 1)
 
 
 PLANS = {
-    Protocol.STANDARD: _Plan(_standard, images=None),
+    Protocol.STANDARD: _Plan(
+        _standard,
+        images=None,
+        version=2,
+        change="the strong attack joined it, and what each model answers is kept",
+    ),
+    Protocol.HEADLINE: _Plan(_headline, images=None),
     Protocol.REPORT: _Plan(_report, Split.VALIDATION, None),
     Protocol.AUTOATTACK: _Plan(_autoattack),
-    Protocol.CURVE: _Plan(_curve),
-    Protocol.SANITY: _Plan(_sanity, images=500),
+    Protocol.AUTOATTACK_MEMBERS: _Plan(_autoattack_members),
+    Protocol.BLACK_BOX: _Plan(_black_box),
+    Protocol.CURVE: _Plan(_curve, version=2, change=STRONGER),
+    Protocol.SANITY: _Plan(_sanity, images=500, version=2, change=STRONGER),
 }
+NEEDS_AUTOATTACK = (Protocol.AUTOATTACK, Protocol.AUTOATTACK_MEMBERS)
 
 
 @dataclass(frozen=True)
@@ -200,7 +220,7 @@ class EvaluationConfig:
         Raises:
             ConfigError: the protocol is AutoAttack, and its package is not installed.
         """
-        if self.protocol is Protocol.AUTOATTACK:
+        if self.protocol in NEEDS_AUTOATTACK:
             require_autoattack()
         every, available = self.known_measurements(), autoattack_available()
         return [each for each in every if available or not each.needs_pyautoattack]

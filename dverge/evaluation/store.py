@@ -8,24 +8,26 @@ covers all of them: when one changes, the old results are not shown for the new.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from dverge.checkpoints import HISTORY, CheckpointInfo, damaged_history
-from dverge.data import ImageSet, Split
-from dverge.errors import CheckpointError, FileError, require
+from dverge.data import ImageSet, Split, load
+from dverge.errors import CheckpointError, DataError, FileError, require
 from dverge.evaluation.measurements import Measurement
-from dverge.evaluation.protocols import EvaluationConfig, Protocol
+from dverge.evaluation.protocols import PLANS, EvaluationConfig, Protocol
 from dverge.results import Result
 from dverge.stored import FORMAT, Broken, Count, Seed, read_json, write_json
 
 FOLDER = "evaluations"
+LoadImages = Callable[[Split], ImageSet]
 
 
 @dataclass(frozen=True)
@@ -134,9 +136,26 @@ class _StoredFile(ResultFile):
 
 
 def _measurement_of(result: Result) -> tuple[str, dict[str, Any], str]:
-    """The attack, its parameters and the device: the same for all of a measurement's results."""
-    parameters = {k: v for k, v in result.parameters.items() if k != "victim"}
+    """The attack, its parameters and the device: the same for all of a measurement's results.
+
+    The surrogates follow from the checkpoint.
+    """
+    parameters = {k: v for k, v in result.parameters.items() if k not in ("victim", "surrogates")}
     return result.attack, parameters, result.device
+
+
+def find_images(wanted: Images, load_images: LoadImages = load) -> ImageSet | None:
+    """These images, balanced over the classes; None if they are not on this machine."""
+    for split in (wanted.split, Split.SAMPLE):  # which holds a thousand test images
+        try:
+            images = load_images(split)
+        except DataError:
+            continue
+        if len(images) >= wanted.n:
+            chosen = images.balanced(wanted.n)
+            if chosen.digest == wanted.data:
+                return ImageSet(wanted.split, chosen.images, chosen.labels, chosen.indices)
+    return None
 
 
 def results_under(kept: Iterable[ResultFile], protocol: Protocol, images: Images) -> list[Result]:
@@ -204,6 +223,21 @@ def results_stamp(info: CheckpointInfo) -> tuple[tuple[str, int], ...]:
 def all_results(info: CheckpointInfo) -> list[ResultFile]:
     """A checkpoint's results that are still valid: of its weights, by the protocols of today."""
     return read_all(info)[0]
+
+
+def why_expired(info: CheckpointInfo, protocol: Protocol, images: Images) -> str:
+    """What has changed in a protocol since a checkpoint was measured under it on these images.
+
+    Empty if it was not, or if nothing has.
+    """
+    plan = PLANS[protocol]
+    for path in _files(info):
+        with contextlib.suppress(FileError):
+            file = _read(path, info)
+            about = (file.protocol, file.data, file.weights)
+            if about == (protocol, images.data, info.digest) and file.version < plan.version:
+                return plan.change
+    return ""
 
 
 def read_all(info: CheckpointInfo) -> tuple[list[ResultFile], list[Broken]]:

@@ -47,11 +47,13 @@ class StrongAttack(AimedAttack):
     Attributes:
         norm, eps: the budget.
         seed: of the random starts.
+        cumulative: see Measurement.
     """
 
     norm: Norm
     eps: float
     seed: int = 0
+    cumulative: bool = False
     stops_early = True
 
     @property
@@ -59,7 +61,8 @@ class StrongAttack(AimedAttack):
         return f"strong-{self.norm}"
 
     def parameters(self) -> dict[str, Any]:
-        return {"eps": self.eps, "steps": STEPS, "targets": TARGETS, "seed": self.seed}
+        shown = {"eps": self.eps, "steps": STEPS, "targets": TARGETS, "seed": self.seed}
+        return shown | ({"cumulative": True} if self.cumulative else {})
 
     def cost(self) -> float:
         return STEPS
@@ -70,10 +73,10 @@ class StrongAttack(AimedAttack):
     def batch_size(self, device: torch.device) -> int:
         return 128 if device.type == "cpu" else 4096
 
-    def changed(self, ensemble: Ensemble, batch: Batch, victim: Victim, restart: int) -> Tensor:
-        through, rank, steps = _ways(victim)[restart]
+    def changed(self, ensemble: Ensemble, batch: Batch, victim: Victim, attempt: int) -> Tensor:
+        through, rank, steps = _ways(victim)[attempt]
         config = AttackConfig(self.norm, self.eps, 0.0, steps, random_start=True, seed=self.seed)
-        start = image_starts(batch.pixels, batch.numbers, config, restart)
+        start = image_starts(batch.pixels, batch.numbers, config, attempt)
         aimed_at = Victim(victim.member, through)
         return margin_attack(ensemble, batch.pixels, batch.labels, config, aimed_at, rank, start)
 

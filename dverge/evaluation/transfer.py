@@ -110,7 +110,7 @@ def transfer(
     done, total = 0, len(victims) * len(batches)
     for row, victim in enumerate(victims):
         for batch in batches:
-            adversarial = attack.changed(source, batch, victim, restart=0)
+            adversarial = attack.changed(source, batch, victim, attempt=0)
             fooled[row] += (~_correct(target, adversarial, batch.labels)).sum(1).cpu()
             done += 1
             if on_progress:

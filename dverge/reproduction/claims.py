@@ -18,7 +18,7 @@ from dverge.reproduction.matching import (
     TrainedEnsemble,
 )
 from dverge.reproduction.printed import CLAIMS, MEMBERS, Claim, Rule
-from dverge.results import MIXTURE_NAME, Result, models_of, result_of
+from dverge.results import MIXTURE_NAME, Result, models_of
 
 NEAR, MARGIN = 5.0, 3.0  # points
 RISEN = 0.01  # relative to its lowest level: a loss that is higher has risen
@@ -164,7 +164,7 @@ def _pairs(claim: Claim, reproduction: Reproduction, protocol: Protocol, column:
         if trained is None:
             return []
         if claim.single:
-            candidates = [trained.single.get((column, "members"))]
+            candidates = [trained.single.get(column)]
         elif protocol is Protocol.STANDARD and claim.columns == ("clean",):
             candidates = [_clean_on_most_images(trained, model) for model in models]
         else:
@@ -181,7 +181,7 @@ def _pairs(claim: Claim, reproduction: Reproduction, protocol: Protocol, column:
         first, others = results(mine, [MIXTURE_NAME]), results(theirs, their_models)
         best = max(others, key=lambda result: result.accuracy, default=None)
         if first and best and first[0].n == best.n:
-            pairs.append((_each_image_once(first[0]), _each_image_once(best)))
+            pairs.append((first[0], best))
     return pairs
 
 
@@ -205,23 +205,13 @@ def _clean_on_most_images(trained: TrainedEnsemble, model: str) -> Result | None
     return max([*stated, *([measured] if measured else [])], key=lambda r: r.n, default=None)
 
 
-def _each_image_once(result: Result) -> Result:
-    """The result with each image counted once, where it is a mean over random draws of images.
-
-    The draws of two ensembles repeat different images; a difference is to be of the same ones.
-    """
-    if "draws" not in result.parameters or not result.held:
-        return result
-    once = result_of(result.right(), result.model, result.attack, Split(result.split))
-    return replace(result, accuracy=once.accuracy, ci_low=once.ci_low, ci_high=once.ci_high)
-
-
 def _judge_column(rule: Rule, column: str, pairs: Sequence[Pair]) -> Part:
     """What all trainings say in one column."""
     if not pairs:
         return Part(ATTACK_TITLES[column], Answer.OPEN, "not measured yet")
-    title, ours = ATTACK_TITLES[column], [result for result, _ in pairs]
-    attack = attack_title(column, ours[0].parameters)
+    ours = [result for result, _ in pairs]
+    attack = attack_title(ours[0].attack, ours[0].parameters)
+    title = ATTACK_TITLES[ours[0].attack]
     if rule is Rule.ABOUT_60:
         answer = every(Answer.of(r.ci_low - NEAR <= 60 <= r.ci_high + NEAR) for r in ours)
         cell = Cell(tuple(ours))

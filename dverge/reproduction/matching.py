@@ -26,6 +26,7 @@ from dverge.reproduction.printed import (
     REPORT_FIGURES,
     REPORT_TABLES,
     SETTINGS,
+    SINGLE,
     TUNED_ADVT,
     VANILLA,
     ReportFigure,
@@ -46,12 +47,12 @@ class TrainedEnsemble:
     Attributes:
         info: the checkpoint.
         results: by protocol, model and column; the mixture's are the worst over all victims.
-        single: the mixture's under the standard protocol's single attacks, by column and victim.
+        single: the mixture's under the standard protocol's attacks on single members, by column.
     """
 
     info: CheckpointInfo
     results: dict[tuple[Protocol, str, str], Result]
-    single: dict[tuple[str, str], Result]
+    single: dict[str, Result]
 
     @classmethod
     def of(
@@ -59,23 +60,25 @@ class TrainedEnsemble:
     ) -> TrainedEnsemble:
         """The results kept on these images; of several seeds, those of the one with most."""
         results: dict[tuple[Protocol, str, str], Result] = {}
-        single: dict[tuple[str, str], Result] = {}
+        single: dict[str, Result] = {}
         for protocol, chosen in images.items():
-            fitting = [r for r in results_under(kept, protocol, chosen) if _fits_column(r)]
-            results |= {(protocol, r.model, r.attack): r for r in headlines(fitting)}
+            rows = results_under(kept, protocol, chosen)
+            for column, wanted in SETTINGS[protocol].items():
+                own = headlines(r for r in rows if _is_of(r, *wanted))
+                own.sort(key=lambda r: r.parameters.get("victim") == "worst")  # the last one counts
+                results |= {(protocol, r.model, column): r for r in own}
             if protocol is Protocol.STANDARD:
                 single = {
-                    (r.attack, r.parameters["victim"]): r
-                    for r in fitting
-                    if r.model == MIXTURE_NAME and "victim" in r.parameters
+                    column: r
+                    for column, wanted in SINGLE.items()
+                    for r in rows
+                    if _is_of(r, *wanted) and r.parameters["victim"] == "members"
                 }
         return cls(info, results, single)
 
 
-def _fits_column(result: Result) -> bool:
-    """Whether a result was measured at the setting of its column."""
-    setting = SETTINGS[Protocol(result.protocol)].get(result.attack)
-    return setting is not None and setting.items() <= result.parameters.items()
+def _is_of(result: Result, attack: str, setting: dict[str, Any]) -> bool:
+    return result.attack == attack and setting.items() <= result.parameters.items()
 
 
 @dataclass(frozen=True)

@@ -23,17 +23,22 @@ COLUMNS = ("clean", "fgsm", "pgd-linf", "pgd-l2")
 MEMBERS = 3
 TUNED = "tuned"
 AUTO_COLUMNS = ("aa-linf", "aa-l2")
-SETTINGS: dict[Protocol, dict[str, dict[str, Any]]] = {
-    Protocol.REPORT: {column: {} for column in COLUMNS},
+SETTINGS: dict[Protocol, dict[str, tuple[str, dict[str, Any]]]] = {
+    Protocol.REPORT: {column: (column, {}) for column in COLUMNS},
     Protocol.STANDARD: {
-        "clean": {},
-        "fgsm": {"eps": REPORT_EPS},
-        "pgd-linf": {"eps": REPORT_EPS, "steps": 50},
-        "pgd-l2": {"eps": L2_EPS, "steps": 50},
+        "clean": ("clean", {}),
+        "fgsm": ("fgsm", {"eps": REPORT_EPS}),
+        "pgd-linf": ("strong-linf", {"eps": EPS}),
+        "pgd-l2": ("strong-l2", {"eps": L2_EPS}),
     },
-    Protocol.AUTOATTACK: {"aa-linf": {"eps": EPS}, "aa-l2": {"eps": L2_EPS}},
+    Protocol.AUTOATTACK: {
+        "aa-linf": ("aa-linf", {"eps": EPS}),
+        "aa-l2": ("aa-l2", {"eps": L2_EPS}),
+    },
 }
-"""What a column holds, by protocol: the attack of that name at this setting."""
+"""What a column holds, by protocol: an attack and its setting."""
+SINGLE = {"fgsm": ("fgsm", {"eps": REPORT_EPS}), "pgd-linf": ("pgd-linf", {"eps": EPS})}
+"""The same for attacks on single submodels under the standard protocol."""
 FREE = {"epochs", "seed", "device", "snapshot_every", "start", "start_digest"}
 """Settings in which two trainings of one recipe may differ; a table states its epochs."""
 RECIPES: dict[str, dict[str, Any]] = {
@@ -211,8 +216,8 @@ class Claim:
 
 _LINF = ("fgsm", "pgd-linf")
 _FOUR_WAYS = (
-    "The report's attacks follow the mixture's mean probability alone; the standard protocol's "
-    "also its mean logit, its mean loss and each submodel, and the worst counts for each image."
+    "The report's attacks follow the mixture's mean probability alone; those of the standard "
+    "protocol also its mean logit and each submodel, and the worst counts for each image."
 )
 _MORE_IMAGES = "10,000 test images show smaller differences than 1,024 validation images."
 

@@ -13,10 +13,10 @@ import torch
 
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import ImageSet, Split, load
-from dverge.errors import CheckpointError, DataError
-from dverge.evaluation.evaluation import Evaluation, LoadImages
+from dverge.errors import CheckpointError
+from dverge.evaluation.evaluation import Evaluation
 from dverge.evaluation.protocols import EvaluationConfig, Protocol
-from dverge.evaluation.store import FOLDER, ResultFile, all_results
+from dverge.evaluation.store import FOLDER, LoadImages, ResultFile, all_results, find_images
 from dverge.results import Result
 
 VERIFIED = (Protocol.REPORT, Protocol.STANDARD)
@@ -83,25 +83,13 @@ def verify(
     for kept in all_results(info):
         if kept.protocol not in VERIFIED:
             continue
-        images = _images_of(kept, load_images)
+        images = find_images(kept.images, load_images)
         if images is None:
             reason = f"its {kept.n:,} {kept.split} images are not on this machine."
             yield Verification(info.name, kept.protocol, kept.split, skipped=reason)
             continue
         count = min(most, kept.n) if kept.protocol is Protocol.STANDARD else kept.n
         yield from _measure_again(info, kept, images, count)
-
-
-def _images_of(kept: ResultFile, load_images: LoadImages) -> ImageSet | None:
-    """The images that these results are of; None if they are not here."""
-    for split in (kept.split, Split.SAMPLE):
-        try:
-            images = load_images(split)
-        except DataError:
-            continue
-        if len(images) >= kept.n and (chosen := images.balanced(kept.n)).digest == kept.data:
-            return ImageSet(kept.split, chosen.images, chosen.labels, chosen.indices)
-    return None
 
 
 def _measure_again(

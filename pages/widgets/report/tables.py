@@ -21,6 +21,7 @@ from dverge.checkpoints import CheckpointInfo
 from dverge.evaluation.naming import victim_title
 from dverge.evaluation.protocols import Protocol
 from dverge.reproduction.claims import HISTORY, Answer, Finding, Part, Verdict
+from dverge.reproduction.drawn import drawn_mean
 from dverge.reproduction.matching import Cell, Reproduction, TableLine
 from dverge.reproduction.printed import COLUMNS
 from dverge.results import MIXTURE_NAME, Result
@@ -84,14 +85,22 @@ def _heads(auto: Sequence[str]) -> str:
         for title, span in groups
     )
     second = "".join(
-        f'<th class="{source}" scope="col" title="{escape(text)}">{source}</th>'
-        for _ in COLUMNS
+        f'<th class="{source}" scope="col" title="{escape(text)}">{source}{_measured_by(column)}</th>'
+        if source == "standard"
+        else f'<th class="{source}" scope="col" title="{escape(text)}">{source}</th>'
+        for column in COLUMNS
         for source, text in SOURCES.items()
     )
     for i, column in enumerate(auto):
         title = column_title(column, Protocol.AUTOATTACK).removeprefix("AutoAttack ")
         second += f'<th class="{"auto" if i else "auto first"}" scope="col">{escape(title)}</th>'
     return f"<tr><td></td>{first}</tr><tr><td></td>{second}</tr>"
+
+
+def _measured_by(column: str) -> str:
+    """The standard protocol's attack in a column, where it has an attack."""
+    title = column_title(column, Protocol.STANDARD)
+    return "" if column == "clean" else f"<small>{escape(title)}</small>"
 
 
 def _line(line: TableLine, auto: Sequence[str]) -> str:
@@ -132,6 +141,8 @@ def _cell(cell: Cell | None) -> str:
 def _source(result: Result) -> str:
     victim = result.parameters.get("victim", "")
     about = f", {victim_title(victim)}" if victim and victim != result.model else ""
+    if (result.protocol, result.attack) == (Protocol.REPORT, "clean"):
+        about += f" (mean of ten draws of 256, as the report's: {drawn_mean(result):.1f} %)"
     return (
         f"{result.checkpoint}: {result.accuracy:.1f} % ({result.ci_low:.1f}–{result.ci_high:.1f}) "
         f"of {result.n:,} {result.split} images, protocol {result.protocol}{about}"

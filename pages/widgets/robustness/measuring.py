@@ -10,11 +10,11 @@ from dverge.checkpoints import CheckpointInfo
 from dverge.data import Split, full_data_available
 from dverge.devices import describe_device, resolve_device
 from dverge.errors import DvergeError
-from dverge.evaluation.autoattack import autoattack_available
+from dverge.evaluation.autoattack import PACKAGE, VERSION, autoattack_available
 from dverge.evaluation.estimate import estimate_seconds
 from dverge.evaluation.evaluation import Evaluation
-from dverge.evaluation.protocols import PLANS, EvaluationConfig, Protocol
-from dverge.evaluation.store import Images
+from dverge.evaluation.protocols import NEEDS_AUTOATTACK, PLANS, EvaluationConfig, Protocol
+from dverge.evaluation.store import Images, why_expired
 from dverge.runs import RunView
 from pages.widgets.robustness.view import SUMMARY_PROTOCOLS, show_images
 from pages.widgets.shared.attack_form import LARGEST_SEED
@@ -24,9 +24,15 @@ from pages.widgets.shared.run_cards import duration, show_evaluation
 
 REFRESH = 1.0  # seconds between updates of the evaluations' cards
 REFUSAL = "measure-refusal"
+AUTOATTACK_IS_EXTRA = (
+    f"AutoAttack is an extra: `pip install {PACKAGE}=={VERSION}`, then start the app again."
+)
 PROTOCOL_TITLES = {
     Protocol.STANDARD: "Standard",
+    Protocol.HEADLINE: "Headline",
     Protocol.AUTOATTACK: "AutoAttack",
+    Protocol.AUTOATTACK_MEMBERS: "AutoAttack on submodels",
+    Protocol.BLACK_BOX: "Black box",
     Protocol.CURVE: "Accuracy against eps",
     Protocol.SANITY: "Sanity checks",
     Protocol.REPORT: "The report's own",
@@ -34,8 +40,13 @@ PROTOCOL_TITLES = {
 PROTOCOL_HELP = {
     Protocol.STANDARD: "FGSM, projected PGD with three random starts, and the strong attack, the "
     "worst case for each image. The figures to quote.",
-    Protocol.AUTOATTACK: "The standard set of four attacks (Croce & Hein 2020). Slow and strict.",
-    Protocol.CURVE: "PGD of 20 steps at nine budgets from 0.005 to 0.07.",
+    Protocol.HEADLINE: "Without attack, and under the strong attack at L∞ 8/255: the one figure to "
+    "quote, in the time to have it on all test images.",
+    Protocol.AUTOATTACK: "The standard set of four attacks (Croce & Hein 2020), on the mixture "
+    "alone. Slow and strict.",
+    Protocol.AUTOATTACK_MEMBERS: "The same on each submodel: several times as slow.",
+    Protocol.BLACK_BOX: "Images that were made on shipped ensembles of another seed.",
+    Protocol.CURVE: "The strong attack at ten budgets from 0.005 to 0.07.",
     Protocol.SANITY: "Whether an attack was too weak or a gradient masked.",
     Protocol.REPORT: "The attacks of the report's tables, which are not projected: for comparison "
     "with those tables only.",
@@ -83,6 +94,9 @@ def offer(infos: Sequence[CheckpointInfo], protocol: Protocol, images: Images, w
         what: the results' title, such as "Accuracy against eps".
     """
     with errors_as_messages():
+        if protocol in NEEDS_AUTOATTACK and not autoattack_available():
+            st.caption(AUTOATTACK_IS_EXTRA)
+            return False
         missing = [info for info in infos if _missing(info, protocol, images)]
         if not missing:
             return False
@@ -92,8 +106,10 @@ def offer(infos: Sequence[CheckpointInfo], protocol: Protocol, images: Images, w
         names = tuple(info.name for info in missing)
         config = EvaluationConfig(names, protocol, images.split, images.n)
         with st.container(border=True, horizontal=True, vertical_alignment="center"):
+            changes = {why_expired(info, protocol, images) for info in missing} - {""}
+            why = "".join(f" Older results are not shown: {change}." for change in changes)
             st.markdown(
-                f"{what}: not measured yet on {images.title} for **{'**, **'.join(names)}**. "
+                f"{what}: not measured yet on {images.title} for **{'**, **'.join(names)}**.{why} "
                 f"About **{duration(_seconds(config, tuple(missing)))}** here."
             )
             st.button(
@@ -111,7 +127,7 @@ def offer(infos: Sequence[CheckpointInfo], protocol: Protocol, images: Images, w
 def measure_form(infos: Sequence[CheckpointInfo]) -> None:
     """Any protocol on any images, with an estimate and a button."""
     left, middle, right = st.columns(3)
-    protocols = [p for p in Protocol if p is not Protocol.AUTOATTACK or autoattack_available()]
+    protocols = [p for p in Protocol if p not in NEEDS_AUTOATTACK or autoattack_available()]
     protocol = left.selectbox(
         "Protocol", protocols, format_func=PROTOCOL_TITLES.__getitem__, key="measure-protocol"
     )
@@ -132,7 +148,7 @@ def measure_form(infos: Sequence[CheckpointInfo]) -> None:
         )
     st.caption(PROTOCOL_HELP[protocol])
     if not autoattack_available():
-        st.caption("AutoAttack is an extra: `pip install pyautoattack==0.2.0`, then start again.")
+        st.caption(AUTOATTACK_IS_EXTRA)
     with errors_as_messages():
         names = tuple(info.name for info in infos)
         seconds = _seconds(_config_in_form(names), tuple(infos))

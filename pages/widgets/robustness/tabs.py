@@ -12,9 +12,17 @@ from dverge.evaluation.protocols import Protocol
 from dverge.evaluation.sanity import Signal, sanity_checks
 from dverge.evaluation.store import Images
 from dverge.results import Result, headlines
+from pages.widgets.robustness.answer_tabs import show_autoattack, show_black_box, show_classes
 from pages.widgets.robustness.measuring import PROTOCOL_TITLES, offer
 from pages.widgets.robustness.pair_tabs import show_diversity, show_transfer
-from pages.widgets.robustness.view import View, measured_images, results_on, title_of, usual_images
+from pages.widgets.robustness.view import (
+    SUMMARY_PROTOCOLS,
+    View,
+    measured_images,
+    results_on,
+    title_of,
+    usual_images,
+)
 from pages.widgets.shared.cards import Files, offer_files
 from pages.widgets.shared.navigation import show_tabs
 
@@ -30,6 +38,9 @@ def show_robustness_tabs(view: View) -> None:
     contents = {
         "All figures": show_table,
         "Against eps": show_curve,
+        "Classes": show_classes,
+        "AutoAttack": show_autoattack,
+        "Black box": show_black_box,
         "Transfer": show_transfer,
         "Diversity": show_diversity,
         "Sanity": show_sanity,
@@ -93,7 +104,7 @@ def _show_warnings(rows: list[Result]) -> None:
 def _filtered(rows: list[Result]) -> list[Result]:
     """The results chosen with the filters above the table."""
     measured = list(dict.fromkeys(row.protocol for row in rows))
-    usual = [p for p in measured if p in (Protocol.STANDARD, Protocol.AUTOATTACK)]
+    usual = [p for p in measured if p in SUMMARY_PROTOCOLS]
     with st.container(horizontal=True, vertical_alignment="center"):
         protocols = st.pills(
             "Protocol",
@@ -151,9 +162,10 @@ def show_curve(view: View) -> None:
             alt="Accuracy of mixtures and submodels against the attack's budget",
         )
         st.caption(
-            f"PGD L∞ with 20 steps from one random start (seed 0), on {images.title}. Thick: "
-            "mixtures with 95 % bands, the worst case over attacks on the mixture and on each "
-            "submodel. Thin: submodels. Drag to move, scroll to zoom."
+            f"The strong attack, L∞ (seed 0), on {images.title}; an image that fell at a smaller "
+            "budget counts as fallen at every larger one. Thick: mixtures with 95 % bands, the "
+            "worst case over attacks on the mixture and on each submodel. Thin: submodels. Drag "
+            "to move, scroll to zoom."
         )
     offer(view.infos, Protocol.CURVE, images, "Accuracy against eps")
 
@@ -174,10 +186,11 @@ def show_sanity(view: View) -> None:
                 for check in sanity_checks(results_on(info, images, [Protocol.SANITY])):
                     colour, icon = SIGNAL_LOOKS[check.signal]
                     st.markdown(
-                        f":{colour}[{icon} **{check.title}**]  \n:gray[:small[{check.reason}]]"
+                        f":{colour}[{icon} **{check.title}**]  \n:gray[:small[{check.reason}]]",
+                        help=check.threshold,
                     )
     if shown:
-        st.caption(f"On {images.title}, seed 0; PGD L∞, 8/255 where no budget is named.")
+        st.caption(f"On {images.title}, seed 0; L∞, 8/255 where no budget is named.")
     offer(view.infos, Protocol.SANITY, images, "Sanity checks")
 
 

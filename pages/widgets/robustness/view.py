@@ -20,7 +20,13 @@ from pages.widgets.shared.ensemble_choice import rank_in_method
 from pages.widgets.shared.resources import colour_of, evaluations, results_of
 
 MOST_COMPARED = 6
-SUMMARY_PROTOCOLS = (Protocol.STANDARD, Protocol.AUTOATTACK)
+SUMMARY_PROTOCOLS = (
+    Protocol.STANDARD,
+    Protocol.HEADLINE,
+    Protocol.AUTOATTACK,
+    Protocol.AUTOATTACK_MEMBERS,
+    Protocol.BLACK_BOX,
+)
 FIRST_ATTACK = "Strong L∞ 8/255"
 USUAL = 1000  # images
 REQUESTED = "images-just-requested"
