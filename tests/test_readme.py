@@ -124,13 +124,13 @@ def test_the_shipped_figures_come_again_on_a_few_images() -> None:
             if each.parameters().get("eps") == 0.02
         ]
         network = checkpoints.load(info)
-        count = RobustCount(measurement, predictions(network, images) == images.labels)
+        count = RobustCount(measurement, images.labels, predictions(network, images))
         while not count.done:
             victim, restart, where = count.next(40)
             batch = Batch(
                 images.pixels(where), images.labels[where], images.indices[where].tolist(), []
             )
-            count.add(where, measurement.outcome(network, batch, victim, restart), 0.0)
+            count.add(where, measurement.answers(network, batch, victim, restart), 0.0)
         shipped = kept.find(measurement)
         for now, then in zip(count.results(Split.TEST), shipped, strict=True):
             assert (now.model, now.parameters) == (then.model, then.parameters)

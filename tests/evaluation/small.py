@@ -45,7 +45,7 @@ ATTACKS = {"clean", "fgsm", "pgd-linf", "pgd-l2"}
 def small(seed: int) -> list[Measurement]:
     """What the short curve measures: each kind once."""
     return [
-        Clean(draws=3, draw_size=5, seed=seed),
+        Clean(),
         ProjectedGradient("fgsm", fgsm(0.004), thorough=True),
         ProjectedGradient("pgd-linf", pgd(Norm.LINF, 0.005, steps=2, restarts=2, seed=seed)),
         ReportAttack(Attack.PGD_L2),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from dverge.attacks import Through, Victim
 from dverge.data import Split
 from dverge.errors import RunError
 from dverge.evaluation.counting import RobustCount
-from dverge.evaluation.measurements import AimedAttack, Batch, Query
+from dverge.evaluation.measurements import AimedAttack, Batch, Measurement, Query
 from dverge.models import Ensemble, seeded_conv
 from dverge.results import Result, wilson_interval
 
@@ -45,15 +46,16 @@ class PrescribedAttack(AimedAttack):
     def attempts(self, victim: Victim | None) -> int:
         return self.restarts
 
-    def changed(self, ensemble: Ensemble, batch: Batch, victim: Victim, restart: int) -> Tensor:
+    def changed(self, ensemble: Ensemble, batch: Batch, victim: Victim, attempt: int) -> Tensor:
         raise NotImplementedError
 
-    def outcome(
-        self, ensemble: Ensemble, batch: Batch, victim: Victim | None, restart: int
+    def answers(
+        self, ensemble: Ensemble, batch: Batch, victim: Victim | None, attempt: int
     ) -> Tensor:
         assert len(batch.numbers) > 0, "there is no image to attack"
-        self.attacked += [(str(victim), restart, number) for number in batch.numbers]
-        return self.outcomes[str(victim), restart][:, list(batch.numbers)]
+        self.attacked += [(str(victim), attempt, number) for number in batch.numbers]
+        correct = self.outcomes[str(victim), attempt][:, list(batch.numbers)]
+        return said(correct, batch.numbers, wrong_class(self.outcomes, str(victim), attempt))
 
 
 class PrescribedQuery(Query):
@@ -69,9 +71,14 @@ class PrescribedQuery(Query):
     def cost(self) -> float:
         return 1.0
 
-    def counted(self, ensemble: Ensemble, batch: Batch) -> Tensor:
+    def shown(self, batch: Batch, attempt: int) -> Tensor:
+        raise NotImplementedError
+
+    def answers(
+        self, ensemble: Ensemble, batch: Batch, victim: Victim | None, attempt: int
+    ) -> Tensor:
         self.asked += batch.numbers
-        return self.answer[:, list(batch.numbers)]
+        return said(self.answer[:, list(batch.numbers)], batch.numbers, 1)
 
 
 def bits(*models: str) -> Tensor:
@@ -79,12 +86,29 @@ def bits(*models: str) -> Tensor:
     return torch.tensor([[letter == "1" for letter in model] for model in models])
 
 
+def said(correct: Tensor, numbers: Sequence[int], wrong: int) -> Tensor:
+    """Classes: the true one, which is the image's number, where correct; else so many beside it."""
+    labels = torch.tensor(numbers) % 10
+    return torch.where(correct, labels, (labels + wrong) % 10)
+
+
+def wrong_class(outcomes: Outcomes, victim: str, attempt: int) -> int:
+    """How far beside the true class a model's answer to a prescribed attempt is, 1 to 8."""
+    return 1 + list(outcomes).index((victim, attempt)) % 8
+
+
+def count_of(measurement: Measurement, clean: Tensor) -> RobustCount:
+    """A count that begins with these models correct; the others are nine classes beside it."""
+    numbers = range(clean.shape[1])
+    return RobustCount(measurement, torch.tensor(numbers) % 10, said(clean, numbers, 9))
+
+
 def step(count: RobustCount, size: int, seconds: float = 0.0) -> None:
     victim, restart, positions = count.next(size)
     assert len(positions) <= size
     pixels = torch.zeros(len(positions), 3, 32, 32)
     batch = Batch(pixels, torch.zeros(len(positions)), positions.tolist(), count.warnings)
-    count.add(positions, count.measurement.outcome(UNUSED, batch, victim, restart), seconds)
+    count.add(positions, count.measurement.answers(UNUSED, batch, victim, restart), seconds)
 
 
 def finished(count: RobustCount, size: int = 100) -> RobustCount:
@@ -135,7 +159,7 @@ RANDOM_MEMBER = 0.5 + 0.5
 @pytest.mark.parametrize("size", [1, 3, 100])
 def test_results_by_hand(size: int) -> None:
     attack = PrescribedAttack(OUTCOMES, restarts=2)
-    *results, random_member = finished(RobustCount(attack, CLEAN), size).results(Split.SAMPLE)
+    *results, random_member = finished(count_of(attack, CLEAN), size).results(Split.SAMPLE)
     found = {(r.model, r.parameters["victim"]): r.right().nonzero()[:, 0].tolist() for r in results}
     assert found == CORRECT and list(found) == list(CORRECT)
     assert images_by_key([random_member]) == {("random-member", "worst"): RANDOM_MEMBER}
@@ -153,7 +177,7 @@ def test_not_the_worst_case_by_hand() -> None:
     outcomes = {name: OUTCOMES[name, 0] for name in ("member-1", "member-2", "mixture")}
     prescribed = {(name, 0): outcome for name, outcome in outcomes.items()}
     attack = PrescribedAttack(prescribed, worst_case=False)
-    results = finished(RobustCount(attack, CLEAN)).results(Split.SAMPLE)
+    results = finished(count_of(attack, CLEAN)).results(Split.SAMPLE)
     assert images_by_key(results) == {
         ("member-1", "member-1"): 5.0,
         ("member-2", "member-2"): 4.0,
@@ -168,7 +192,7 @@ def test_not_the_worst_case_by_hand() -> None:
 def test_a_query_by_hand(worst_case: bool, expected: tuple[float, ...]) -> None:
     """It asks all models about all images once; for a random member an image counts for a share."""
     query = PrescribedQuery(bits("1011101", "1100110", "1101111"), worst_case)
-    results = finished(RobustCount(query, CLEAN), 3).results(Split.SAMPLE)
+    results = finished(count_of(query, CLEAN), 3).results(Split.SAMPLE)
     assert [r.model for r in results] == ["member-1", "member-2", "mixture", "random-member"]
     assert tuple(images_by_key(results).values()) == pytest.approx(expected)
     assert all(r.parameters == {"eps": 0.5} for r in results)
@@ -190,16 +214,23 @@ def drawn(seed: int, members: int, images: int, restarts: int, share: float) -> 
     return draw(), {(name, r): draw() for name in names for r in range(restarts)}
 
 
-def slow_count(clean: Tensor, outcomes: Outcomes, restarts: int) -> tuple[Attacked, dict[Any, Any]]:
-    """What is attacked and the results, by the rules, one image after the other."""
+Counted = dict[tuple[str, str], Any]  # by model and victim
+
+
+def slow_count(
+    clean: Tensor, outcomes: Outcomes, restarts: int
+) -> tuple[Attacked, Counted, Counted]:
+    """What is attacked, the results, and the answers, by the rules, image after image."""
     members, images = len(clean) - 1, clean.shape[1]
     names = list(dict.fromkeys(name for name, _ in outcomes))
     attacked: Attacked = []
     correct: dict[tuple[str, int], list[bool]] = {}
     share: dict[tuple[str, int], float] = {}
+    answer: dict[tuple[str, int], list[int]] = {}
     for name in names:
         for image in range(images):
             now = clean[:, image].tolist()
+            answer[name, image] = said(clean[:, [image]], [image], 9)[:, 0].tolist()
             lowest = sum(now[:members]) / members
             for restart in range(restarts):
                 if name.startswith("member-"):
@@ -212,14 +243,23 @@ def slow_count(clean: Tensor, outcomes: Outcomes, restarts: int) -> tuple[Attack
                     break
                 attacked.append((name, restart, image))
                 after = outcomes[name, restart][:, image].tolist()
+                beside = wrong_class(outcomes, name, restart)
+                for model, (held, holds) in enumerate(zip(now, after, strict=True)):
+                    if held and not holds:
+                        answer[name, image][model] = (image + beside) % 10
                 now = [a and b for a, b in zip(now, after, strict=True)]
                 lowest = min(lowest, sum(after[:members]) / members)
             correct[name, image], share[name, image] = now, lowest
-    expected: dict[Any, Any] = {}
+    expected: Counted = {}
+    answers: Counted = {("mixture", "worst"): []}
     for name in names:
         model = name if name.startswith("member-") else "mixture"
         place = int(name[7:]) - 1 if name.startswith("member-") else -1
         expected[model, name] = sum(correct[name, image][place] for image in range(images))
+        answers[model, name] = [answer[name, image][place] for image in range(images)]
+    for image in range(images):
+        fooled = [name for name in names if not correct[name, image][-1]]
+        answers["mixture", "worst"].append(answer[(fooled or names)[0], image][-1])
     alone = [name for name in names if name.startswith("member-")]
     for label, group in (("worst", names), ("members", alone)):
         expected["mixture", label] = sum(
@@ -228,7 +268,7 @@ def slow_count(clean: Tensor, outcomes: Outcomes, restarts: int) -> tuple[Attack
     expected["random-member", "worst"] = sum(
         min(share[name, image] for name in names) for image in range(images)
     )
-    return attacked, expected
+    return attacked, expected, answers
 
 
 @pytest.mark.parametrize("images", [30, 1])  # a single image may be wrong before, for all
@@ -236,9 +276,12 @@ def slow_count(clean: Tensor, outcomes: Outcomes, restarts: int) -> tuple[Attack
 def test_any_outcomes_are_counted_as_a_slow_loop_does(seed: int, images: int) -> None:
     members, restarts, share = 1 + seed % 4, 1 + seed % 3, (0.5, 0.9)[seed % 2]
     clean, outcomes = drawn(seed, members, images, restarts, share)
-    attacked, expected = slow_count(clean, outcomes, restarts)
+    attacked, expected, answers = slow_count(clean, outcomes, restarts)
     attack = PrescribedAttack(outcomes, restarts)
-    found = images_by_key(finished(RobustCount(attack, clean), 7).results(Split.SAMPLE))
+    results = finished(count_of(attack, clean), 7).results(Split.SAMPLE)
+    found = images_by_key(results)
+    kept = {(r.model, r.parameters["victim"]): r.predicted().tolist() for r in results if r.answers}
+    assert kept == answers
     assert sorted(attack.attacked) == sorted(attacked)
     assert found == pytest.approx(expected)
     single = [n for (model, name), n in found.items() if model == "mixture" and name != "worst"]
@@ -271,14 +314,14 @@ def test_it_resumes_from_every_step_and_its_progress_rises_to_one() -> None:
         return states, progress
 
     attack = PrescribedAttack(outcomes, 2)
-    whole = RobustCount(attack, clean)
+    whole = count_of(attack, clean)
     states, progress = work(whole)
     assert len(states) > 20
     assert progress[0] < 0.1 and progress[-1] == 1
     assert progress == sorted(progress) and len(set(progress)) > 20
     for number, state in enumerate(states):
         again = PrescribedAttack(outcomes, 2)
-        count = RobustCount(again, clean)
+        count = count_of(again, clean)
         count.load_state_dict(state)
         assert count.warnings == [f"warning {i}" for i in range(number)]
         rest, course = work(count)
@@ -289,14 +332,14 @@ def test_it_resumes_from_every_step_and_its_progress_rises_to_one() -> None:
 
 @pytest.mark.parametrize(("members", "images"), [(2, 11), (3, 10)])
 def test_a_state_of_another_measurement_is_refused(members: int, images: int) -> None:
-    state = RobustCount(PrescribedAttack({}), drawn(0, 2, 10, 1, 0.5)[0]).state_dict()
-    other = RobustCount(PrescribedAttack({}), drawn(0, members, images, 1, 0.5)[0])
-    with pytest.raises(RunError, match=r"the saved state does not fit: held has torch\.Size"):
+    state = count_of(PrescribedAttack({}), drawn(0, 2, 10, 1, 0.5)[0]).state_dict()
+    other = count_of(PrescribedAttack({}), drawn(0, members, images, 1, 0.5)[0])
+    with pytest.raises(RunError, match=r"the saved state does not fit: correct has torch\.Size"):
         other.load_state_dict(state)
 
 
 def test_a_result_states_the_seconds_and_the_warnings_of_the_attacks_behind_it() -> None:
-    count = RobustCount(PrescribedAttack(OUTCOMES, restarts=2), CLEAN)
+    count = count_of(PrescribedAttack(OUTCOMES, restarts=2), CLEAN)
     count.warnings.append("careful")
     seconds = {str(victim): 0.0 for victim in count.victims}
     for number in range(100):

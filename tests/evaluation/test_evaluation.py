@@ -123,7 +123,7 @@ def test_it_resumes_after_a_stop_at_any_yield(root: Path, monkeypatch: Patch, ca
 def every_kind(seed: int) -> list[Measurement]:
     config = pgd(Norm.LINF, 0.005, steps=2, restarts=2, seed=seed)
     return [
-        Clean(draws=3, draw_size=5, seed=seed),
+        Clean(),
         Noise(0.1, seed),
         ZeroGradient(),
         ProjectedGradient("pgd-linf", config, thorough=True),

@@ -14,6 +14,7 @@ from dverge.attacks.strong import margin_attack
 from dverge.data import Split, load
 from dverge.evaluation.counting import RobustCount
 from dverge.evaluation.measurements import Batch
+from dverge.evaluation.predictions import answers
 from dverge.evaluation.protocols import EPS, L2_EPS, REPORT_EPS
 from dverge.evaluation.store import all_results
 from dverge.evaluation.strong import MEMBER_WAYS, MIXTURE_WAYS, StrongAttack
@@ -38,11 +39,11 @@ def test_the_results_are_those_of_a_loop(norm: Norm, eps: float, trained: Ensemb
     images = load(Split.SAMPLE).balanced(20)
     pixels, labels = images.pixels().double(), images.labels
     strong, clean = StrongAttack(norm, eps, seed=3), correct(trained, pixels, labels)
-    count = RobustCount(strong, clean)
+    count = RobustCount(strong, labels, answers(trained, pixels))
     while not count.done:
         victim, restart, at = count.next(7)
         batch = Batch(pixels[at], labels[at], images.indices[at].tolist(), count.warnings)
-        count.add(at, strong.outcome(trained, batch, victim, restart), 1.0)
+        count.add(at, strong.answers(trained, batch, victim, restart), 1.0)
     found = {(each.model, each.parameters["victim"]): each for each in count.results(Split.SAMPLE)}
 
     after: dict[str, Tensor] = {}

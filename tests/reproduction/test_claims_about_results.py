@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
 from dverge.checkpoints import CheckpointInfo
-from dverge.data import Split
 from dverge.evaluation.comparison import difference
 from dverge.evaluation.protocols import Protocol
 from dverge.reproduction.claims import (
@@ -35,7 +32,6 @@ from dverge.reproduction.printed import (
     VANILLA,
     ReportTable,
 )
-from dverge.results import Result, result_of
 from tests.reproduction.report_shelf import MODELS, answers, claim_of, make_card, result
 
 REPORT, STANDARD = Protocol.REPORT, Protocol.STANDARD
@@ -224,21 +220,6 @@ def test_only_results_on_as_many_images_are_compared() -> None:
     for key in [key for key in results if key[2] == "pgd-linf"]:
         results[key] = replace(results[key], n=999)
     assert answers(judge(claim_of("DVERGE gains ten"), made)) == [OPEN, OPEN]
-
-
-def test_means_over_draws_are_compared_image_by_image() -> None:
-    """Where ten draws say the opposite of all the images."""
-
-    def drawn(correct: int, share: float) -> Result:
-        about: Any = {"parameters": {"draws": 10}, "protocol": REPORT}
-        bits = torch.arange(1000) < correct
-        return result_of(bits, "mixture", "clean", Split.VALIDATION, share, **about)
-
-    made = reproduction()
-    for table, correct, share in ((DVERGE, 700, 0.5), (VANILLA, 600, 0.6)):
-        made.table(table).trained[0].results[REPORT, "mixture", "clean"] = drawn(correct, share)
-    finding = judge(claim_of("DVERGE keeps the clean"), made).findings[1]
-    assert finding.answer is YES and finding.parts[0].text.startswith("+10.0 (")
 
 
 def test_a_training_is_compared_with_its_start_else_its_seed_else_the_first() -> None:
