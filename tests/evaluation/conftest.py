@@ -79,14 +79,14 @@ def calls(monkeypatch: Patch) -> Calls:
     made: Calls = []
 
     def record(kind: Any) -> None:
-        before = kind.outcome
+        before = kind.answers
 
-        def outcome(self: Any, ensemble: Ensemble, batch: Batch, victim: Any, restart: int) -> Any:
+        def answers(self: Any, ensemble: Ensemble, batch: Batch, victim: Any, attempt: int) -> Any:
             network, numbers = type(ensemble.members[0]), tuple(batch.numbers)
-            made.append(Call(self.attack, str(victim), restart, numbers, network))
-            return before(self, ensemble, batch, victim, restart)
+            made.append(Call(self.attack, str(victim), attempt, numbers, network))
+            return before(self, ensemble, batch, victim, attempt)
 
-        monkeypatch.setattr(kind, "outcome", outcome)
+        monkeypatch.setattr(kind, "answers", answers)
 
     record(Query)
     record(AimedAttack)

@@ -32,7 +32,7 @@ class Call(NamedTuple):
 
     attack: str
     victim: str
-    restart: int
+    attempt: int
     numbers: tuple[int, ...]
     network: type
 

@@ -41,7 +41,7 @@ from tests.evaluation.small import (
 )
 
 pytestmark = pytest.mark.usefixtures("prepared")
-SAVED_STATES = Path(__file__).with_name("saved_states.json")
+EARLIER = Path(__file__).with_name("earlier_state.json")
 
 
 def test_results_of_each_checkpoint_and_measurement(
@@ -131,34 +131,26 @@ def every_kind(seed: int) -> list[Measurement]:
     ]
 
 
-@pytest.mark.parametrize("number", range(4))
-def test_a_state_that_an_earlier_version_saved_is_resumed(
-    root: Path, monkeypatch: Patch, calls: Calls, number: int
+def test_a_measurement_that_an_earlier_version_left_unfinished_begins_anew(
+    root: Path, monkeypatch: Patch, calls: Calls
 ) -> None:
-    """The file holds states, in the middle of four victims, and results of commit db3fbf1."""
+    """The file holds a state in the middle of the attack on member 2, and commit db3fbf1's results.
+
+    Those are today's, image by image.
+    """
     use_batches_of(5, monkeypatch)
     use_plan(monkeypatch, every_kind)
-    file = json.loads(SAVED_STATES.read_text())
-    state = file["states"][number]
-    saved, measurement = state["tally"], every_kind(4)[state["at"][-1]]
-    dtypes = {"held": torch.bool, "share": torch.float64, "seconds": torch.float64}
-    for name, dtype in (dtypes | {"waiting": torch.int64}).items():
-        saved[name] = torch.tensor(saved[name], dtype=dtype)
-    victim, restart = saved["at"]
+    file = json.loads(EARLIER.read_text())
     evaluation = evaluation_of(root, "three", seed=4)
-    evaluation.load_state_dict(state)
+    evaluation.load_state_dict(file["state"])
     results = all_results(evaluation)
     found = [
         [each.model, each.attack, each.parameters, each.accuracy, each.held] for each in results
     ]
     assert found == file["results"]
-    resumed = next(call for call in calls if call.attack == measurement.attack)
-    assert resumed[1:3] == (str(measurement.victims(3)[victim]), restart)
-    numbers = load(Split.SAMPLE).balanced(12).indices
-    assert resumed.numbers == tuple(numbers[saved["waiting"][:5]].tolist())
-    continued = [each for each in results if each.warnings == ["kept with the state"]]
-    assert {each.attack for each in continued} == {measurement.attack}
-    assert max(each.seconds for each in continued) >= 0.25
+    begun = next(call for call in calls if call.attack == "pgd-linf")
+    assert begun[1:3] == ("member-1", 0)
+    assert not any("kept with the state" in each.warnings for each in results)
 
 
 def test_a_state_of_another_measurement_is_left_aside(root: Path, calls: Calls) -> None:
