@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
+import torch
 
 from dverge import checkpoints
 from dverge.attacks import Attack, Norm, fgsm, pgd
@@ -90,6 +92,15 @@ def all_results(evaluation: Evaluation) -> list[Result]:
 def forget(root: Path) -> None:
     for folder in root.glob("*/evaluations"):
         shutil.rmtree(folder)
+
+
+def saved_and_read(state: dict[str, Any]) -> dict[str, Any]:
+    """As a run's folder keeps it."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    read: dict[str, Any] = torch.load(file, weights_only=True)
+    return read
 
 
 def refuse(*_: Any) -> Any:

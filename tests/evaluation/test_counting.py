@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from dverge.evaluation.counting import RobustCount
 from dverge.evaluation.measurements import AimedAttack, Batch, Measurement, Query
 from dverge.models import Ensemble, seeded_conv
 from dverge.results import Result, wilson_interval
+from tests.evaluation.small import saved_and_read
 
 Outcomes = dict[tuple[str, int], Tensor]  # by victim and restart, bool (M+1)×N
 Attacked = list[tuple[str, int, int]]  # victim, restart and image
@@ -244,9 +244,9 @@ def slow_count(
                 attacked.append((name, restart, image))
                 after = outcomes[name, restart][:, image].tolist()
                 beside = wrong_class(outcomes, name, restart)
-                for model, (held, holds) in enumerate(zip(now, after, strict=True)):
+                for row, (held, holds) in enumerate(zip(now, after, strict=True)):
                     if held and not holds:
-                        answer[name, image][model] = (image + beside) % 10
+                        answer[name, image][row] = (image + beside) % 10
                 now = [a and b for a, b in zip(now, after, strict=True)]
                 lowest = min(lowest, sum(after[:members]) / members)
             correct[name, image], share[name, image] = now, lowest
@@ -261,8 +261,8 @@ def slow_count(
         fooled = [name for name in names if not correct[name, image][-1]]
         answers["mixture", "worst"].append(answer[(fooled or names)[0], image][-1])
     alone = [name for name in names if name.startswith("member-")]
-    for label, group in (("worst", names), ("members", alone)):
-        expected["mixture", label] = sum(
+    for victim, group in (("worst", names), ("members", alone)):
+        expected["mixture", victim] = sum(
             all(correct[name, image][-1] for name in group) for image in range(images)
         )
     expected["random-member", "worst"] = sum(
@@ -290,15 +290,6 @@ def test_any_outcomes_are_counted_as_a_slow_loop_does(seed: int, images: int) ->
 
 
 # --- stopping and resuming ---
-
-
-def saved_and_read(state: dict[str, Any]) -> dict[str, Any]:
-    """As a run's folder keeps it."""
-    file = io.BytesIO()
-    torch.save(state, file)
-    file.seek(0)
-    read: dict[str, Any] = torch.load(file, weights_only=True)
-    return read
 
 
 def test_it_resumes_from_every_step_and_its_progress_rises_to_one() -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -35,6 +33,7 @@ from tests.evaluation.small import (
     all_results,
     evaluation_of,
     forget,
+    saved_and_read,
     small,
     use_batches_of,
     use_plan,
@@ -93,15 +92,6 @@ def test_the_other_checkpoints_do_not_matter(
     assert results == [each for name in names for each in expected[name]]
 
 
-def saved_and_read(state: dict[str, Any]) -> dict[str, Any]:
-    """As a run's folder keeps it."""
-    file = io.BytesIO()
-    torch.save(state, file)
-    file.seek(0)
-    read: dict[str, Any] = torch.load(file, weights_only=True)
-    return read
-
-
 def test_it_resumes_after_a_stop_at_any_yield(root: Path, monkeypatch: Patch, calls: Calls) -> None:
     """Nothing is computed twice, and the results are the same."""
     use_batches_of(4, monkeypatch)
@@ -136,7 +126,7 @@ def test_a_measurement_that_an_earlier_version_left_unfinished_begins_anew(
 ) -> None:
     """The file holds a state in the middle of the attack on member 2, and commit db3fbf1's results.
 
-    Those are today's, image by image.
+    Today's are the same, image by image.
     """
     use_batches_of(5, monkeypatch)
     use_plan(monkeypatch, every_kind)
@@ -145,7 +135,9 @@ def test_a_measurement_that_an_earlier_version_left_unfinished_begins_anew(
     evaluation.load_state_dict(file["state"])
     results = all_results(evaluation)
     found = [
-        [each.model, each.attack, each.parameters, each.accuracy, each.held] for each in results
+        [each.model, each.attack, each.parameters, each.accuracy, each.held]
+        for each in results
+        if each.attack != "clean"
     ]
     assert found == file["results"]
     begun = next(call for call in calls if call.attack == "pgd-linf")
