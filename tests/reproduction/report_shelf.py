@@ -82,15 +82,18 @@ def measure(
     config = EvaluationConfig((info.name,), protocol, seed=seed)
     split = split or PLANS[protocol].split
     file = ResultFile(info.digest, protocol, config.version, split, n, data, seed)
-    for measurement in config.known_measurements():
-        attack, parameters = measurement.attack, measurement.parameters()
-        setting = SETTINGS[protocol].get(attack, {"not": "a column"})
-        if attack in counts and setting.items() <= parameters.items():
-            results = [
-                result(model, attack, correct, protocol, parameters, n, split)
-                for model, correct in zip(MODELS, counts[attack], strict=True)
-            ]
-            add_results(info, file, results)
+    for column, by_model in counts.items():
+        attack, setting = SETTINGS[protocol][column]
+        (parameters,) = [
+            measurement.parameters()
+            for measurement in config.known_measurements()
+            if measurement.attack == attack and setting.items() <= measurement.parameters().items()
+        ]
+        results = [
+            result(model, attack, correct, protocol, parameters, n, split)
+            for model, correct in zip(MODELS, by_model, strict=True)
+        ]
+        add_results(info, file, results)
 
 
 def result(
