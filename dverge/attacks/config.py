@@ -106,14 +106,15 @@ class Through(enum.StrEnum):
     """What an attack on the mixture follows.
 
     PROBABILITY: the members' mean probability, the mixture as deployed. LOGIT: their mean logits.
-    SCALED: the same, each member's logits divided by their spread. LOSS: their mean cross-entropy,
-    the expected loss of a mixture that draws a random member for each query (Athalye et al. 2018).
+    TEMPERED: their mean probability after each member's logits are brought to one spread, so that a
+    member counts for more, the closer it is to another answer. LOSS: their mean cross-entropy, the
+    expected loss of a mixture that draws a random member for each query (Athalye et al. 2018).
     """
 
     PROBABILITY = "probability"
     LOGIT = "logit"
     LOSS = "loss"
-    SCALED = "scaled"
+    TEMPERED = "tempered"
 
 
 @dataclass(frozen=True)

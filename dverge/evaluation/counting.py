@@ -102,6 +102,8 @@ class RobustCount:
         mixture = correct[-1]
         if victim is None:
             wanted = torch.ones_like(mixture)
+        elif victim == MEAN_LOSS and self.measurement.stops_early:
+            wanted = self.share.min(0).values > self._least_share()
         elif victim == MEAN_LOSS:  # it is an attack on all members at once
             wanted = (self.share[self._victim] > 0) | mixture
         elif victim.member is None:
@@ -111,6 +113,11 @@ class RobustCount:
         else:
             wanted = correct[victim.member] | mixture
         return wanted.nonzero()[:, 0]
+
+    def _least_share(self) -> Tensor:
+        """N shares of members that no attack on them alone has fooled: no image fools more."""
+        own = range(self.members)
+        return self.correct[own, own].double().mean(0)
 
     def _skip_finished_attempts(self) -> None:
         """Go on to the next restart or victim that has an image to attack."""
@@ -158,11 +165,15 @@ class RobustCount:
             yield names[v], names[v], [v], *self._under([v], own[v])
         if worst_case and members and others:
             yield MIXTURE_NAME, "worst", every, *self._under(every, -1)
+        stops_early = self.measurement.stops_early
         for v in others:
+            if stops_early and self.victims[v] == MEAN_LOSS:
+                continue  # it did not attack every image on which the mixture is correct
             yield MIXTURE_NAME, names[v], [v], *self._under([v], -1)
-        if worst_case and members and not self.measurement.stops_early:
-            victims = "worst" if others else "members"
+        if worst_case and members and not stops_early:
             yield MIXTURE_NAME, "members", members, self._under(members, -1)[0], None
+        if worst_case and members and (not stops_early or MEAN_LOSS in self.victims):
+            victims = "worst" if others else "members"
             yield RANDOM_NAME, victims, every, self.share.min(0).values, None
 
     def _under(self, victims: list[int], model: int) -> tuple[Tensor, Tensor]:

@@ -22,7 +22,7 @@ VICTIM_TITLES = {
     "worst": "worst of all",
     "mixture": "mean probability",
     "mixture-logit": "mean logit",
-    "mixture-scaled": "scaled logits",
+    "mixture-tempered": "tempered probability",
     "mixture-loss": "mean loss",
     "members": "each submodel",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -9,7 +10,8 @@ import torch
 from torch import Tensor
 
 from dverge.attacks import AttackConfig, Norm, Through, Victim, image_starts
-from dverge.attacks.strong import margin_attack
+from dverge.attacks.strong import margin_attack, members_attack
+from dverge.evaluation.counting import MEAN_LOSS
 from dverge.evaluation.measurements import AimedAttack, Batch
 from dverge.models import Ensemble
 
@@ -31,18 +33,20 @@ MEMBER_WAYS = (
     *(Way(Through.PROBABILITY, rank, 25) for rank in (4, 5, 6)),
 )
 MIXTURE_WAYS = (
-    *MEMBER_WAYS,
-    *(Way(through, rank, 40) for through in (Through.LOGIT, Through.SCALED) for rank in (0, 2, 3)),
+    *(Way(Through.TEMPERED, way.rank, way.steps) for way in MEMBER_WAYS),
+    *(Way(Through.PROBABILITY, rank, 40) for rank in (0, 2, 3)),
 )
 """Chosen on the shipped ensembles: a rare target falls in few steps, and rank 0 covers rank 1."""
+RANDOM_WAYS = (False, True)  # whether the members' margins are clipped
 
 
 @dataclass(frozen=True)
 class StrongAttack(AimedAttack):
     """APGD on margins: towards whichever wrong class is ahead, then towards one after the other.
 
-    The mixture is attacked through its mean probability, its mean logit and its scaled logits. Each
-    attempt begins at a random point, and at the images that no attempt before it has fooled.
+    The mixture is attacked through its tempered and its mean probability. At last, all members are
+    attacked at once, for a member drawn at random. Each attempt begins at a random point, and at
+    the images that no attempt before it has fooled.
 
     Attributes:
         norm, eps: the budget.
@@ -67,16 +71,23 @@ class StrongAttack(AimedAttack):
     def cost(self) -> float:
         return STEPS
 
+    def victims(self, members: int) -> Sequence[Victim]:
+        return [*super().victims(members), MEAN_LOSS]
+
     def attempts(self, victim: Victim | None) -> int:
-        return len(_ways(victim))
+        return len(RANDOM_WAYS if victim == MEAN_LOSS else _ways(victim))
 
     def batch_size(self, device: torch.device) -> int:
         return 128 if device.type == "cpu" else 4096
 
     def changed(self, ensemble: Ensemble, batch: Batch, victim: Victim, attempt: int) -> Tensor:
-        through, rank, steps = _ways(victim)[attempt]
+        at_random = victim == MEAN_LOSS
+        through, rank, steps = MEMBER_WAYS[0] if at_random else _ways(victim)[attempt]
         config = AttackConfig(self.norm, self.eps, 0.0, steps, random_start=True, seed=self.seed)
         start = image_starts(batch.pixels, batch.numbers, config, attempt)
+        if at_random:
+            clipped = RANDOM_WAYS[attempt]
+            return members_attack(ensemble, batch.pixels, batch.labels, config, clipped, start)
         aimed_at = Victim(victim.member, through)
         return margin_attack(ensemble, batch.pixels, batch.labels, config, aimed_at, rank, start)
 

@@ -113,7 +113,7 @@ def test_a_member_that_the_ensemble_does_not_have(case: Case, member: int) -> No
 NAMES = {
     "mixture": MIXTURE,
     "mixture-logit": Victim(through=Through.LOGIT),
-    "mixture-scaled": Victim(through=Through.SCALED),
+    "mixture-tempered": Victim(through=Through.TEMPERED),
     "mixture-loss": Victim(through=Through.LOSS),
     "member-1": Victim(0),
     "member-2": Victim(1),

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from dverge import checkpoints
 from dverge.attacks import AttackConfig, Norm, Through, Victim
 from dverge.attacks.gradient import value_and_gradient
 from dverge.attacks.stepping import AdaptiveSteps
-from dverge.attacks.strong import margin_attack
+from dverge.attacks.strong import margin_attack, members_attack
+from dverge.data import Split, load
 from dverge.errors import ConfigError
 from dverge.models import Ensemble, seeded_conv
 
+SHIPPED = Path(__file__).parents[2] / "checkpoints"
 BUDGETS = [(Norm.LINF, 0.02), (Norm.L2, 0.5)]
 VICTIMS = [Victim(1), *(Victim(through=t) for t in Through if t is not Through.LOSS)]
 
@@ -25,11 +29,15 @@ def scores(ensemble: Ensemble, images: Tensor, victim: Victim) -> Tensor:
     logits = [member(images) for member in ensemble.members]
     if victim.member is not None:
         return logits[victim.member]
-    if victim.through is Through.PROBABILITY:
-        return (sum(each.softmax(1) for each in logits) / len(logits)).log()
-    if victim.through is Through.SCALED:
-        logits = [z / (z.max(1, True).values - z.mean(1, True)).detach() for z in logits]
-    return sum(logits) / len(logits)
+    if victim.through is Through.LOGIT:
+        return sum(logits) / len(logits)
+    if victim.through is Through.TEMPERED:
+        logits = [7 * each for each in at_one_spread(logits)]
+    return (sum(each.softmax(1) for each in logits) / len(logits)).log()
+
+
+def at_one_spread(logits: list[Tensor]) -> list[Tensor]:
+    return [z / (z.max(1, True).values - z.mean(1, True)).detach() for z in logits]
 
 
 def answer(ensemble: Ensemble, image: Tensor, victim: Victim) -> int:
@@ -80,6 +88,64 @@ def test_a_batch_is_its_images_one_by_one(
         assert length <= eps + 1e-12 and x.min() >= 0 and x.max() <= 1
     fooled = [answer(network, x, victim) for x in found.split(1)] != labels.tolist()
     assert fooled or rank == 3
+
+
+def plain_members(
+    ensemble: Ensemble, image: Tensor, label: int, config: AttackConfig, clipped: bool
+) -> Tensor:
+    """One image, 1×3×32×32, step by step until all members are wrong."""
+
+    def value(x: Tensor) -> Tensor:
+        logits = at_one_spread([member(x) for member in ensemble.members])
+        if not clipped:
+            return -sum((7 * z).softmax(1)[:, label] for z in logits).log()
+        wrong = [each for each in range(10) if each != label]
+        margins = [z[:, wrong].max(1).values - z[:, label] for z in logits]
+        return sum(margin.clamp(max=0.02) for margin in margins)
+
+    steps, x, best, fewest = AdaptiveSteps(image, config), image, image, len(ensemble)
+    for number in range(config.steps + 1):
+        right = members_right(ensemble, x, label)
+        if right <= fewest:
+            best, fewest = x, right
+        if not right or number == config.steps:
+            return best
+        x = steps.next(x, *value_and_gradient(value, x))
+    raise AssertionError
+
+
+def members_right(ensemble: Ensemble, image: Tensor, label: int) -> int:
+    return sum(int(member(image).argmax()) == label for member in ensemble.members)
+
+
+@pytest.mark.parametrize("clipped", [False, True])
+@pytest.mark.parametrize(("norm", "eps"), [(Norm.LINF, 0.01), (Norm.L2, 0.25)])
+def test_an_attack_on_all_members_is_a_plain_loop(norm: Norm, eps: float, clipped: bool) -> None:
+    network = checkpoints.load(checkpoints.read(SHIPPED / "vanilla-3xconv-s0")).double()
+    sample = load(Split.SAMPLE).balanced(20)
+    pixels, labels = sample.pixels().double(), sample.labels
+    config = AttackConfig(norm, eps, 0.0, 12)
+    found = members_attack(network, pixels, labels, config, clipped)
+    before, after = [], []
+    for image, label, x in zip(pixels.split(1), labels.tolist(), found.split(1), strict=True):
+        expected = plain_members(network, image, label, config, clipped)
+        assert x.allclose(expected, rtol=0, atol=1e-9)
+        before.append(members_right(network, image, label))
+        after.append(members_right(network, x, label))
+    assert sum(after) < sum(before) and set(after) == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("clipped", [False, True])
+def test_the_scale_of_members_logits_changes_nothing_in_an_attack_on_all(
+    clipped: bool, images: Tensor, labels: Tensor, ensemble: Ensemble
+) -> None:
+    config, other = AttackConfig(Norm.LINF, 0.02, 0.0, 12), copy.deepcopy(ensemble)
+    for factor, member in zip((1024, 1 / 64, 8), other.members, strict=True):
+        member.get_parameter("fc3.weight").data *= factor
+        member.get_parameter("fc3.bias").data *= factor
+    found = members_attack(ensemble, images, labels, config, clipped)
+    assert found.equal(members_attack(other, images, labels, config, clipped))
+    assert not found.equal(images)
 
 
 @pytest.mark.parametrize("rank", [1, 2, 9])

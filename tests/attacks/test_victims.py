@@ -17,9 +17,9 @@ from dverge.models import Ensemble
 from tests.attacks.case import Case
 
 Array = np.ndarray[Any, Any]
-MIXTURES = tuple(Victim(through=each) for each in Through if each is not Through.SCALED)
-SCALED = Victim(
-    through=Through.SCALED
+MIXTURES = tuple(Victim(through=each) for each in Through if each is not Through.TEMPERED)
+TEMPERED = Victim(
+    through=Through.TEMPERED
 )  # its gradient takes the spread as fixed: see test_strong.py
 mixtures = pytest.mark.parametrize("victim", MIXTURES, ids=str)
 CONFIG = AttackConfig(Norm.LINF, 0.01, 0.0025, 8)
@@ -49,8 +49,8 @@ FORMULAS: dict[Victim, Callable[[Array, Tensor], Array]] = {
     Victim(through=Through.PROBABILITY): lambda z, y: -np.log(of_labels(softmax(z).mean(0), y)),
     Victim(through=Through.LOGIT): lambda z, y: -np.log(of_labels(softmax(z.mean(0)), y)),
     Victim(through=Through.LOSS): lambda z, y: -np.log(of_labels(softmax(z), y)).mean(0),
-    SCALED: lambda z, y: (
-        -np.log(of_labels(softmax((z / (z.max(2) - z.mean(2))[..., None]).mean(0)), y))
+    TEMPERED: lambda z, y: (
+        -np.log(of_labels(softmax(7 * z / (z.max(2) - z.mean(2))[..., None]).mean(0), y))
     ),
     Victim(0): lambda z, y: -np.log(of_labels(softmax(z[0]), y)),
     Victim(2): lambda z, y: -np.log(of_labels(softmax(z[2]), y)),

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from dverge import checkpoints
 from dverge.attacks import MIXTURE, AttackConfig, Norm, Through, Victim, image_starts
-from dverge.attacks.strong import margin_attack
+from dverge.attacks.strong import margin_attack, members_attack
 from dverge.data import Split, load
-from dverge.evaluation.counting import RobustCount
+from dverge.evaluation.counting import MEAN_LOSS, RobustCount
 from dverge.evaluation.measurements import Batch
 from dverge.evaluation.predictions import answers
 from dverge.evaluation.protocols import EPS, L2_EPS, REPORT_EPS
@@ -25,11 +25,11 @@ from tests.evaluation.plain import correct
 SHIPPED = Path(__file__).parents[2] / "checkpoints"
 
 
-def test_members_by_their_logits_and_the_mixture_through_three_scores() -> None:
+def test_members_by_their_logits_the_mixture_through_two_scores_and_all_members_at_once() -> None:
     strong = StrongAttack(Norm.LINF, EPS)
-    assert strong.victims(2) == [Victim(0), Victim(1), MIXTURE]
-    assert [strong.attempts(victim) for victim in strong.victims(2)] == [7, 7, 13]
-    assert {way.through for way in MIXTURE_WAYS} == set(Through) - {Through.LOSS}
+    assert strong.victims(2) == [Victim(0), Victim(1), MIXTURE, MEAN_LOSS]
+    assert [strong.attempts(victim) for victim in strong.victims(2)] == [7, 7, 10, 2]
+    assert {way.through for way in MIXTURE_WAYS} == {Through.TEMPERED, Through.PROBABILITY}
     assert {way.rank for way in MEMBER_WAYS} == set(range(7))
 
 
@@ -44,17 +44,21 @@ def test_the_results_are_those_of_a_loop(norm: Norm, eps: float, trained: Ensemb
         victim, restart, at = count.next(7)
         batch = Batch(pixels[at], labels[at], images.indices[at].tolist(), count.warnings)
         count.add(at, strong.answers(trained, batch, victim, restart), 1.0)
-    found = {(each.model, each.parameters["victim"]): each for each in count.results(Split.SAMPLE)}
+    *results, random_member = count.results(Split.SAMPLE)
+    found = {(each.model, each.parameters["victim"]): each for each in results}
 
     after: dict[str, Tensor] = {}
-    for row, victim in enumerate(strong.victims(3)):
+    share = clean[:-1].double().mean(0)
+    for row, victim in enumerate(strong.victims(3)[:-1]):
         stands = clean[row].clone()
         for number, way in enumerate(MIXTURE_WAYS if victim == MIXTURE else MEMBER_WAYS):
             config = AttackConfig(norm, eps, 0.0, way.steps, random_start=True, seed=3)
             start = image_starts(pixels, images.indices.tolist(), config, number)
             through = Victim(victim.member, way.through)
             changed = margin_attack(trained, pixels, labels, config, through, way.rank, start)
-            stands &= correct(trained, changed, labels)[row]
+            answers = correct(trained, changed, labels)
+            share = torch.where(stands, share.minimum(answers[:-1].double().mean(0)), share)
+            stands &= answers[row]
         after[str(victim)] = stands
     for name, stands in after.items():
         assert found[name, name].right().equal(stands), name
@@ -62,6 +66,18 @@ def test_the_results_are_those_of_a_loop(norm: Norm, eps: float, trained: Ensemb
     assert not (worst & ~after["mixture"]).any()
     assert found.keys() == {("mixture", "worst")} | {(name, name) for name in after}
     assert 0 < worst.sum() < clean[-1].sum()
+
+    on_images = share.mean().item()
+    least = torch.stack([after[str(Victim(i))] for i in range(3)]).double().mean(0)
+    for number, clipped in enumerate((False, True)):
+        config = AttackConfig(norm, eps, 0.0, 60, random_start=True, seed=3)
+        start = image_starts(pixels, images.indices.tolist(), config, number)
+        changed = members_attack(trained, pixels, labels, config, clipped, start)
+        answers = correct(trained, changed, labels)[:-1].double().mean(0)
+        share = torch.where(share > least, share.minimum(answers), share)
+    assert random_member.parameters["victim"] == "worst"
+    assert random_member.accuracy == pytest.approx(100 * share.mean().item())
+    assert 100 * least.mean().item() <= random_member.accuracy < 100 * on_images
 
 
 def cells() -> dict[tuple[str, str, float], tuple[Result, Result]]:

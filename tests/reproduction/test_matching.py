@@ -11,8 +11,8 @@ import pytest
 from dverge import checkpoints
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import Split
-from dverge.evaluation.protocols import Protocol
-from dverge.evaluation.store import Images, all_results
+from dverge.evaluation.protocols import EvaluationConfig, Protocol
+from dverge.evaluation.store import Images, ResultFile, add_results, all_results
 from dverge.models import Ensemble, seeded_conv
 from dverge.reproduction.matching import (
     Cell,
@@ -28,14 +28,13 @@ from dverge.reproduction.printed import (
     DVERGE,
     DVERGE_ADVT,
     DVERGE_ADVT_25,
-    REPORT_TABLES,
     TUNED_ADVT,
     VANILLA,
     ReportTable,
 )
 from dverge.results import wilson_interval
 from dverge.training import PRESETS, Method
-from tests.reproduction.report_shelf import COLUMNS, Counts, epochs_of, measure, trained
+from tests.reproduction.report_shelf import COLUMNS, Counts, epochs_of, measure, result, trained
 
 ROOT = Path(__file__).parents[2]
 PLAIN: Counts = dict.fromkeys(COLUMNS, (100, 200, 300, 400))
@@ -59,19 +58,6 @@ def cell_of(root: Path) -> Cell:
     cell = line_of(reproduced(root), DVERGE, "mixture").cell(REPORT, "fgsm")
     assert cell is not None
     return cell
-
-
-# --- what is printed ---
-
-
-def test_the_tables_are_as_printed() -> None:
-    """Some lines, against the report's text."""
-    assert VANILLA.rows["member-1"] == (61.76, 4.10, 0.781, 43.26)
-    assert DVERGE.rows["mixture"] == (67.38, 34.67, 10.55, 44.82)
-    assert DVERGE_ADVT_25.rows["mixture"] == (63.87, 31.54, 25.98, 57.03)
-    assert DVERGE_ADVT.rows["member-1"] == (61.17, 27.25, 21.58, 53.91)
-    assert [table.number for table in REPORT_TABLES] == [1, 2, 3, 3]
-    assert [len(table.rows) for table in REPORT_TABLES] == [3, 4, 4, 4]
 
 
 def test_printed_figures_keep_their_decimals() -> None:
@@ -157,24 +143,35 @@ def test_a_snapshot_counts_for_its_own_epoch_alone(tmp_path: Path) -> None:
 ON = {REPORT: Images(Split.VALIDATION, 1000, "aa" * 32), STANDARD: Images(Split.TEST, 1000, "aa")}
 
 
-def test_results_are_those_at_the_columns_settings() -> None:
-    """Of the shipped file, which holds other budgets and steps, too."""
-    info = checkpoints.read(ROOT / "checkpoints" / "dverge-3xconv-s0")
-    kept = all_results(info)
-    (standard,) = [each for each in kept if each.protocol is STANDARD]
-    trained_ensemble = TrainedEnsemble.of(info, kept, {STANDARD: standard.images})
-    for column, eps, steps in (("fgsm", 0.03, 1), ("pgd-linf", 0.03, 50), ("pgd-l2", 0.5, 50)):
-        for model in ("member-1", "member-2", "member-3", "mixture"):
-            victim = "worst" if model == "mixture" else model
-            (expected,) = [
-                r
-                for r in standard.results
-                if (r.model, r.attack, r.parameters.get("victim")) == (model, column, victim)
-                and (r.parameters["eps"], r.parameters["steps"]) == (eps, steps)
-            ]
-            assert trained_ensemble.results[STANDARD, model, column] == expected
-    victims = {"worst", "mixture", "mixture-logit", "mixture-loss", "members"}
-    assert {victim for _, victim in trained_ensemble.single} == victims
+def test_results_are_those_at_the_columns_settings(tmp_path: Path) -> None:
+    """Of a file with all attacks of the protocol, in which each has figures of its own."""
+    info, config = trained(tmp_path, "d", "dverge", 200), EvaluationConfig(("d",), STANDARD)
+    file = ResultFile(info.digest, STANDARD, config.version, Split.TEST, 1000, "aa" * 32, 0)
+    own = [("member-1", "member-1"), ("mixture", "worst")]
+    others = [("mixture", "mixture"), ("mixture", "members"), ("random-member", "worst")]
+    figures: dict[tuple[str, float, str, str], int] = {}
+    for measurement in config.known_measurements():
+        attack, setting = measurement.attack, measurement.parameters()
+        for model, victim in [*own, *others] if setting else own:
+            correct = figures[attack, setting.get("eps", 0), model, victim] = len(figures) + 1
+            about = {"victim": victim} if setting else {}
+            made = result(model, attack, correct, STANDARD, setting, **about)
+            add_results(info, file, [made])
+    found = TrainedEnsemble.of(info, all_results(info), {STANDARD: file.images})
+    columns = {
+        "clean": ("clean", 0),
+        "fgsm": ("fgsm", 0.03),
+        "pgd-linf": ("strong-linf", 8 / 255),
+        "pgd-l2": ("strong-l2", 0.5),
+    }
+    for column, (attack, eps) in columns.items():
+        for model, victim in own:
+            correct = figures[attack, eps, model, victim]
+            assert found.results[STANDARD, model, column].accuracy == correct / 10
+    single = {
+        c: figures[c, e, "mixture", "members"] for c, e in (("fgsm", 0.03), ("pgd-linf", 8 / 255))
+    }
+    assert {column: 10 * each.accuracy for column, each in found.single.items()} == single
 
 
 @pytest.mark.parametrize(("fullest", "chosen"), [(0, 0), (1, 1), (2, 2), (None, 0)])
