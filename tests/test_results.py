@@ -83,21 +83,29 @@ def test_bits_by_hand() -> None:
 def test_shares_have_no_bits_and_their_mean() -> None:
     result = result_of(torch.tensor([0.5, 1.0, 0.0, 0.25]).double(), "mixture", "a", Split.SAMPLE)
     assert result.held == "" and len(result.right()) == 0
-    assert result.stored().keys().isdisjoint({"held", "warnings"})
+    assert result.stored().keys().isdisjoint({"held", "answers", "warnings"})
     assert result.accuracy == 100 * 1.75 / 4
     low, high = wilson_interval(1.75, 4)
     assert (result.ci_low, result.ci_high) == pytest.approx((100 * low, 100 * high))
 
 
-def test_an_accuracy_that_is_not_the_mean_keeps_the_bits() -> None:
-    right = drawn(40)
-    about: dict[str, Any] = {"share": 0.625, "warnings": ["careful"]}
-    result = result_of(right, "mixture", "clean", Split.SAMPLE, **about)
-    assert result.accuracy == 62.5
-    low, high = wilson_interval(25, 40)
-    assert (result.ci_low, result.ci_high) == pytest.approx((100 * low, 100 * high))
-    assert result.right().equal(right)
+@pytest.mark.parametrize("n", [1, 2, 9, 1000])
+def test_classes_are_read_back(n: int) -> None:
+    predicted = torch.randint(10, (n,), generator=torch.Generator().manual_seed(n))
+    about: dict[str, Any] = {"warnings": ["careful"], "predicted": predicted}
+    result = result_of(drawn(n), "mixture", "clean", Split.SAMPLE, **about)
+    again = msgspec.convert(json.loads(json.dumps(result.stored())), Result)
+    assert again == result and again.right().equal(drawn(n))
+    assert again.predicted().dtype is torch.int64 and again.predicted().equal(predicted)
+    assert len(base64.b64decode(result.answers)) == math.ceil(n / 2)
     assert result.stored()["warnings"] == result.to_dict()["warnings"] == ["careful"]
+
+
+def test_classes_by_hand() -> None:
+    predicted = torch.tensor([9, 0, 7, 3, 5])
+    result = result_of(predicted == 7, "mixture", "a", Split.SAMPLE, predicted)
+    assert base64.b64decode(result.answers) == bytes([0x90, 0x73, 0x50])
+    assert len(result_of(predicted == 7, "mixture", "a", Split.SAMPLE).predicted()) == 0
 
 
 # --- as JSON ---
@@ -105,7 +113,7 @@ def test_an_accuracy_that_is_not_the_mean_keeps_the_bits() -> None:
 GOOD: dict[str, Any] = {
     **{"model": "member-1", "attack": "fgsm", "split": "sample", "n": 20},
     **{"accuracy": 50.0, "ci_low": 30.0, "ci_high": 70.0, "parameters": {"eps": 0.03}},
-    **{"seconds": 1.25, "warnings": ["odd"], "held": "AAAA"},
+    **{"seconds": 1.25, "warnings": ["odd"], "held": "AAAA", "answers": "AAAAAAAAAAAAAA=="},
 }
 ABOUT: dict[str, Any] = {
     "checkpoint": "good",
@@ -119,8 +127,8 @@ ABOUT: dict[str, Any] = {
 def test_what_files_keep_and_what_other_programs_get() -> None:
     result = Result(**GOOD, **ABOUT, device="CPU")
     assert result.stored() == GOOD
-    bits = {"held"}
-    outputs = {k: v for k, v in GOOD.items() if k not in bits} | ABOUT | {"device": "CPU"}
+    of_images = {"held", "answers"}
+    outputs = {k: v for k, v in GOOD.items() if k not in of_images} | ABOUT | {"device": "CPU"}
     assert result.to_dict() == outputs | {"images_per_second": 16.0}
     fast = Result(**GOOD | {"seconds": 0.0, "warnings": []}).to_dict()
     assert fast["images_per_second"] is None and "warnings" not in fast
@@ -131,6 +139,7 @@ def test_what_files_keep_and_what_other_programs_get() -> None:
     [
         ({"held": "AAA="}, "size of held is 2; it must be 3 bytes for 20 images"),
         ({"held": "AA"}, "Incorrect padding"),
+        ({"answers": "AAAA"}, "size of answers is 3; it must be 10 bytes for 20 images"),
         ({"held": "AA\nAA"}, "Only base64 data is allowed|Invalid"),
         ({"n": 0}, "n"),
         ({"model": "other"}, "matching regex"),
@@ -138,6 +147,7 @@ def test_what_files_keep_and_what_other_programs_get() -> None:
         ({"parameters": {"eps": None}}, "parameters"),
         ({"parameters": {"eps": "0.03"}}, "parameter eps is '0.03'; it must be a number"),
         ({"parameters": {"victim": 3}}, "parameter victim is 3; it must be a text"),
+        ({"parameters": {"surrogates": 6}}, "parameter surrogates is 6; it must be a text"),
     ],
 )
 def test_a_damaged_result_is_refused(changes: dict[str, Any], message: str) -> None:
@@ -154,7 +164,7 @@ def test_results_made_by_code_are_checked_too() -> None:
 # --- the results that count ---
 
 
-def row(model: str, victim: str, eps: float = 0.03, attack: str = "fgsm") -> Result:
+def row(model: str, victim: str, eps: float = 0.03, attack: str = "pgd-linf") -> Result:
     parameters = {"eps": eps} | ({"victim": victim} if victim else {})
     return Result(**GOOD | {"model": model, "attack": attack, "parameters": parameters})
 
@@ -171,6 +181,14 @@ def test_the_headline_is_the_own_attack_or_the_worst_one() -> None:
     assert headlines([alone, logit_only]) == [alone]
     assert headlines(reversed(rows)) == [random, worst, other, member, clean]
     assert [each.own for each in rows] == [True, True, False, True, True, False, True, True]
+
+
+def test_fgsm_of_the_mixture_has_two_headlines() -> None:
+    """Through the mean probability, which is the field's, and the worst over all victims."""
+    victims = ("member-1", "worst", "mixture", "mixture-logit", "mixture-loss", "members")
+    _, worst, alone, *_ = rows = [row("mixture", victim, attack="fgsm") for victim in victims]
+    assert headlines(rows) == [worst, alone]
+    assert headlines(reversed(rows)) == [alone, worst]
 
 
 def test_the_mixture_is_the_last_model() -> None:

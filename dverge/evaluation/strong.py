@@ -45,7 +45,7 @@ class StrongAttack(AimedAttack):
     """APGD on margins: towards whichever wrong class is ahead, then towards one after the other.
 
     The mixture is attacked through its tempered and its mean probability. At last, all members are
-    attacked at once, for a member drawn at random. Each attempt begins at a random point, and at
+    attacked at once, for a member drawn at random, if it is not cumulative. Each attempt begins at a random point, and at
     the images that no attempt before it has fooled.
 
     Attributes:
@@ -72,7 +72,8 @@ class StrongAttack(AimedAttack):
         return STEPS
 
     def victims(self, members: int) -> Sequence[Victim]:
-        return [*super().victims(members), MEAN_LOSS]
+        at_random = [] if self.cumulative else [MEAN_LOSS]  # no share is kept to go on from
+        return [*super().victims(members), *at_random]
 
     def attempts(self, victim: Victim | None) -> int:
         return len(RANDOM_WAYS if victim == MEAN_LOSS else _ways(victim))

@@ -84,7 +84,7 @@ def test_a_table_as_texts(reproduction: Reproduction) -> None:
 
 def test_columns_are_named_with_their_setting() -> None:
     assert column_title("pgd-l2") == "PGD L2"
-    assert column_title("pgd-l2", Protocol.STANDARD) == "PGD L2 0.5, 50 steps"
+    assert column_title("pgd-l2", Protocol.STANDARD) == "Strong L2 0.5"
     assert column_title("aa-l2", Protocol.AUTOATTACK) == "AutoAttack L2 0.5"
 
 

@@ -14,7 +14,7 @@ from dverge.attacks.strong import margin_attack, members_attack
 from dverge.data import Split, load
 from dverge.evaluation.counting import MEAN_LOSS, RobustCount
 from dverge.evaluation.measurements import Batch
-from dverge.evaluation.predictions import answers
+from dverge.evaluation.predictions import answers as predicted
 from dverge.evaluation.protocols import EPS, L2_EPS, REPORT_EPS
 from dverge.evaluation.store import all_results
 from dverge.evaluation.strong import MEMBER_WAYS, MIXTURE_WAYS, StrongAttack
@@ -39,7 +39,7 @@ def test_the_results_are_those_of_a_loop(norm: Norm, eps: float, trained: Ensemb
     images = load(Split.SAMPLE).balanced(20)
     pixels, labels = images.pixels().double(), images.labels
     strong, clean = StrongAttack(norm, eps, seed=3), correct(trained, pixels, labels)
-    count = RobustCount(strong, labels, answers(trained, pixels))
+    count = RobustCount(strong, labels, predicted(trained, pixels))
     while not count.done:
         victim, restart, at = count.next(7)
         batch = Batch(pixels[at], labels[at], images.indices[at].tolist(), count.warnings)

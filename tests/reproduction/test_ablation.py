@@ -15,6 +15,7 @@ from dverge.charts.reproduction import ablation_frame
 from dverge.data import ImageSet, Split, load
 from dverge.evaluation.measurements import Clean, Measurement, ProjectedGradient
 from dverge.evaluation.protocols import EPS, L2_EPS, PLANS, REPORT_EPS, EvaluationConfig, Protocol
+from dverge.evaluation.strong import StrongAttack
 from dverge.models import Ensemble, seeded_conv
 from dverge.reproduction import ablation
 from dverge.reproduction.ablation import SHORT, START, VARIANTS, ablate, config_of, read_ablation
@@ -38,7 +39,7 @@ def test_the_shipped_results_are_of_todays_variants() -> None:
         assert variant.config == config_of(variant.title).to_dict()
         assert [each.attack for each in variant.figures] == list(ablation.COLUMNS)
         for each in variant.figures:
-            assert (each.n, each.split, each.model) == (1000, Split.TEST, "mixture")
+            assert (each.n, each.split, each.model) == (1024, Split.VALIDATION, "mixture")
             low, high = wilson_interval(each.accuracy / 100 * each.n, each.n)
             assert (each.ci_low, each.ci_high) == pytest.approx((100 * low, 100 * high))
 
@@ -46,19 +47,20 @@ def test_the_shipped_results_are_of_todays_variants() -> None:
 def test_the_standard_protocol_measures_every_column() -> None:
     known = EvaluationConfig(("any",), Protocol.STANDARD).known_measurements()
     for attack, setting in ablation.COLUMNS.items():
-        fitting = [m for m in known if setting.items() <= m.parameters().items()]
+        wanted = {k: v for k, v in setting.items() if k != "victim"}
+        fitting = [m for m in known if wanted.items() <= m.parameters().items()]
         assert [m.attack for m in fitting].count(attack) == 1
 
 
 def quick(seed: int) -> list[Measurement]:
-    """Every column without restarts, and one more."""
-    linf = pgd(Norm.LINF, EPS, steps=50, seed=seed)
+    """Every column, a strong attack of another budget, and one that the ablation leaves out."""
     return [
         Clean(),
-        ProjectedGradient("fgsm", fgsm(REPORT_EPS)),
-        ProjectedGradient("pgd-linf", replace(linf, steps=10)),
-        ProjectedGradient("pgd-linf", linf),
-        ProjectedGradient("pgd-l2", pgd(Norm.L2, L2_EPS, steps=50, seed=seed)),
+        ProjectedGradient("fgsm", fgsm(REPORT_EPS), thorough=True),
+        ProjectedGradient("pgd-linf", pgd(Norm.LINF, EPS, steps=50, seed=seed)),
+        StrongAttack(Norm.LINF, REPORT_EPS, seed),
+        StrongAttack(Norm.LINF, EPS, seed),
+        StrongAttack(Norm.L2, L2_EPS, seed),
     ]
 
 
@@ -73,16 +75,16 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         PLANS, Protocol.STANDARD, replace(PLANS[Protocol.STANDARD], measurements=quick)
     )
     monkeypatch.setattr(ablation, "SHORT", {"epochs": 1, "average_last": 0})
-    monkeypatch.setattr(ablation, "IMAGES", 20)
     few = {title: VARIANTS[title] | {"training_images": 64} for title in list(VARIANTS)[:2]}
     monkeypatch.setattr(ablation, "VARIANTS", few)
     yield tmp_path / "ablation.json"
 
 
 def images(split: Split) -> ImageSet:
-    """A few of the bundled ones, in the place of each part."""
+    """A few of the bundled ones in the place of training and validation images, and no others."""
     sample = load(Split.SAMPLE)
-    chosen = sample.subset(torch.arange(64)) if split is Split.TRAIN else sample.balanced(20)
+    few = {Split.TRAIN: sample.subset(torch.arange(64)), Split.VALIDATION: sample.balanced(20)}
+    chosen = few[split]
     return replace(chosen, split=split)
 
 
@@ -94,14 +96,19 @@ def test_it_saves_each_variant_resumes_and_measures_changed_ones_again(
         if title == second:
             break
     (kept,) = read_ablation(small)
-    assert kept.title == first and not kept.figures[0].held
+    assert kept.title == first
+    assert [each.attack for each in kept.figures] == list(ablation.COLUMNS)
+    for each in kept.figures:
+        assert (each.model, each.split, each.n) == ("mixture", Split.VALIDATION, 20)
+        assert each.held == each.answers == ""
+        assert ablation.COLUMNS[each.attack].items() <= each.parameters.items()
     assert {title for title, _ in ablate(small, images)} == {second}
     assert [variant.title for variant in read_ablation(small)] == [first, second]
     assert read_ablation(small)[0] == kept
     assert list(ablate(small, images)) == []
     frame = ablation_frame(read_ablation(small))
     assert list(frame["Recipe"]) == [first, second]
-    assert frame["PGD L∞ 8/255, 50 steps"][0].startswith(f"{kept.figures[2].accuracy:.1f} (")
+    assert frame["Strong L∞ 8/255"][0].startswith(f"{kept.figures[2].accuracy:.1f} (")
     changed = ablation.VARIANTS | {second: {"training_images": 64, "momentum": 0.5}}
     monkeypatch.setattr(ablation, "VARIANTS", changed)
     assert {title for title, _ in ablate(small, images)} == {second}

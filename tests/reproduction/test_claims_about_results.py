@@ -93,7 +93,7 @@ def ensemble(table: ReportTable, seed: int = 0, *changes: Change) -> TrainedEnse
             card.results[:] = [replace(stated, held="")]
         for n in counts.pop("single", ()):
             for column in ("fgsm", "pgd-linf"):
-                single[column, "members"] = result("mixture", column, n, STANDARD, victim="members")
+                single[column] = result("mixture", column, n, STANDARD, victim="members")
         for column, correct in counts.items():
             for model, count in zip(MODELS, correct, strict=True):
                 made = result(model, column, count, protocol, checkpoint=info.name)
