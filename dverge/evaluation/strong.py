@@ -44,9 +44,9 @@ RANDOM_WAYS = (False, True)  # whether the members' margins are clipped
 class StrongAttack(AimedAttack):
     """APGD on margins: towards whichever wrong class is ahead, then towards one after the other.
 
-    The mixture is attacked through its tempered and its mean probability. At last, all members are
-    attacked at once, for a member drawn at random, if it is not cumulative. Each attempt begins at a random point, and at
-    the images that no attempt before it has fooled.
+    The mixture is attacked through its tempered and its mean probability. At last, unless it is
+    cumulative, all members are attacked at once, for a member drawn at random. Each attempt begins
+    at a random point, and at the images that no attempt before it has fooled.
 
     Attributes:
         norm, eps: the budget.
