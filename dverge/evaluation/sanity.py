@@ -163,14 +163,15 @@ def _other_gradients(figures: _Figures, model: str) -> tuple[float, str]:
     if model != MIXTURE_NAME:
         return -100.0, ""
     left = {victim: result.accuracy for victim, result in figures.one_step.items()}
+    own = left["mixture"]
     best = min(left, key=left.__getitem__)
     if best == "mixture":
         best = "mixture-logit"
     reason = (
-        f"one step of 8/255 along its {victim_title('mixture')} leaves {left['mixture']:.1f} %, "
+        f"one step of 8/255 along its {victim_title('mixture')} leaves {own:.1f} %, "
         f"along its {victim_title(best)} {left[best]:.1f} %"
     )
-    return left["mixture"] - left[best] - ONE_STEP_SLACK, reason
+    return own - left[best] - ONE_STEP_SLACK, reason
 
 
 def _square(figures: _Figures, model: str) -> tuple[float, str]:
