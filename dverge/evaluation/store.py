@@ -228,16 +228,15 @@ def all_results(info: CheckpointInfo) -> list[ResultFile]:
 def why_expired(info: CheckpointInfo, protocol: Protocol, images: Images) -> str:
     """What has changed in a protocol since a checkpoint was measured under it on these images.
 
-    Empty if it was not, or if nothing has.
+    Empty if it was not, if nothing has, or if it has been measured again since.
     """
-    plan = PLANS[protocol]
+    plan, versions = PLANS[protocol], {0}
     for path in _files(info):
         with contextlib.suppress(FileError):
             file = _read(path, info)
-            about = (file.protocol, file.data, file.weights)
-            if about == (protocol, images.data, info.digest) and file.version < plan.version:
-                return plan.change
-    return ""
+            if (file.protocol, file.data, file.weights) == (protocol, images.data, info.digest):
+                versions.add(file.version)
+    return plan.change if 0 < max(versions) < plan.version else ""
 
 
 def read_all(info: CheckpointInfo) -> tuple[list[ResultFile], list[Broken]]:

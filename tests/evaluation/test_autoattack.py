@@ -30,7 +30,7 @@ from dverge.evaluation.autoattack import (
 from dverge.evaluation.evaluation import Evaluation
 from dverge.evaluation.measurements import AimedAttack, Batch, Clean, ProjectedGradient
 from dverge.evaluation.predictions import answers
-from dverge.evaluation.protocols import PLANS, EvaluationConfig, Protocol
+from dverge.evaluation.protocols import NEEDS_AUTOATTACK, PLANS, EvaluationConfig, Protocol
 from dverge.models import Ensemble, compiled
 
 REQUIREMENTS = Path(__file__).parents[1] / "requirements.txt"
@@ -214,6 +214,9 @@ def test_protocols_with_the_package() -> None:
     assert clean == Clean()
     budgets = [(Norm.LINF, 0.03), (Norm.LINF, 8 / 255), (Norm.L2, 0.5)]
     assert attacks == [AutoAttack(norm, eps, 3) for norm, eps in budgets]
+    _, *on_members = EvaluationConfig(("one",), Protocol.AUTOATTACK_MEMBERS, seed=3).measurements()
+    assert on_members == [replace(attack, on_members=True) for attack in attacks]
+    assert attacks[0].victims(2) == [MIXTURE] and on_members[0].victims(2) == [Victim(0), Victim(1)]
     assert [each.attack for each in attacks] == ["aa-linf", "aa-linf", "aa-l2"]
     sanity = EvaluationConfig(("one",), Protocol.SANITY, seed=2).measurements()
     assert sanity[-1] == Square(8 / 255, 2)
@@ -234,9 +237,10 @@ def test_without_the_package_only_autoattack_is_refused(
     message = rf"AutoAttack is not installed; install it with: pip install pyautoattack=={VERSION}$"
     with pytest.raises(ConfigError, match=message):
         require_autoattack()
-    with pytest.raises(ConfigError, match=message):
-        Evaluation(EvaluationConfig((str(shipped),), Protocol.AUTOATTACK, Split.SAMPLE))
-    for protocol in set(Protocol) - {Protocol.AUTOATTACK}:
+    for protocol in NEEDS_AUTOATTACK:
+        with pytest.raises(ConfigError, match=message):
+            Evaluation(EvaluationConfig((str(shipped),), protocol, Split.SAMPLE))
+    for protocol in set(Protocol) - set(NEEDS_AUTOATTACK):
         measurements = EvaluationConfig(("one",), protocol).measurements()
         assert len(measurements) > 1
         assert not any(isinstance(each, Square) for each in measurements)

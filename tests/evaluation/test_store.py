@@ -14,11 +14,12 @@ import pytest
 import torch
 
 from dverge import checkpoints
+from dverge.attacks import Norm
 from dverge.checkpoints import CheckpointInfo
-from dverge.data import Split, load
+from dverge.data import Split
 from dverge.errors import CheckpointError
 from dverge.evaluation.measurements import Measurement
-from dverge.evaluation.protocols import PLANS, EvaluationConfig, Protocol
+from dverge.evaluation.protocols import CURVE, PLANS, EvaluationConfig, Protocol
 from dverge.evaluation.store import (
     ResultFile,
     add_results,
@@ -29,7 +30,8 @@ from dverge.evaluation.store import (
     results_under,
     shared_images,
 )
-from dverge.models import Ensemble, seeded_conv
+from dverge.evaluation.strong import StrongAttack
+from dverge.models import Ensemble
 from dverge.results import Result, result_of
 
 SHIPPED = Path(__file__).parents[2] / "checkpoints"
@@ -40,7 +42,7 @@ def measurements(protocol: Protocol) -> list[Measurement]:
     return EvaluationConfig(("good",), protocol, seed=SEED).known_measurements()
 
 
-CLEAN, PGD = measurements(Protocol.CURVE)[:2]
+CLEAN, STRONG = measurements(Protocol.CURVE)[:2]
 FGSM = measurements(Protocol.STANDARD)[1]  # which the curve does not contain
 RIGHT = torch.rand(20, generator=torch.Generator().manual_seed(0)) < 0.5
 
@@ -59,17 +61,18 @@ def file(info: CheckpointInfo) -> ResultFile:
 
 
 def measured(
-    info: CheckpointInfo, file: ResultFile, measurement: Measurement = PGD
+    info: CheckpointInfo, file: ResultFile, measurement: Measurement = STRONG
 ) -> list[Result]:
-    """The mixture's bits, and a random member's shares, as an evaluation keeps them."""
+    """The mixture's bits and answers, and a random member's shares, as an evaluation keeps them."""
     parameters = measurement.parameters()
     if measurement.attack != "clean":
         parameters |= {"victim": "worst"}
     right = RIGHT.repeat(file.n // 20 + 1)[: file.n]
     about: dict[str, Any] = {"parameters": parameters, "seconds": 1.25}
+    named, said = (measurement.attack, file.split), torch.where(right, 3, 7)
     results = [
-        result_of(right, "mixture", measurement.attack, file.split, warnings=["odd"], **about),
-        result_of(right.double() / 3, "random-member", measurement.attack, file.split, **about),
+        result_of(right, "mixture", *named, said, warnings=["odd"], **about),
+        result_of(right.double() / 3, "random-member", *named, **about),
     ]
     return file.stamped(info, "CPU, 1 threads", results)
 
@@ -91,31 +94,32 @@ def only_file(info: CheckpointInfo) -> Path:
 
 def test_what_is_kept_is_read_back(info: CheckpointInfo, file: ResultFile) -> None:
     assert read_results(info, file) == file
-    kept = keep(info, file, CLEAN, FGSM, PGD)
+    kept = keep(info, file, CLEAN, FGSM, STRONG)
     again = read_results(info, file)
     assert again == kept
     assert isinstance(again.split, Split) and isinstance(again.protocol, Protocol)
-    for measurement in (CLEAN, FGSM, PGD):
+    for measurement in (CLEAN, FGSM, STRONG):
         assert again.find(measurement) == measured(info, file, measurement)
     assert again.find(CLEAN)[0].right().equal(RIGHT)
+    assert again.find(CLEAN)[0].predicted().equal(torch.where(RIGHT, 3, 7))
     assert only_file(info).name == file.name
     assert file.name.startswith("curve-sample-20-")
-    current = [*measured(info, file, CLEAN), *measured(info, file, PGD)]  # a curve has no FGSM
+    current = [*measured(info, file, CLEAN), *measured(info, file, STRONG)]  # a curve has no FGSM
     assert all_results(info) == [replace(file, results=tuple(current))]
 
 
 def test_a_file_on_disk(info: CheckpointInfo, file: ResultFile) -> None:
     """Its format: results are grouped by measurement, and say nothing that the file says."""
-    keep(info, file, CLEAN, PGD)
+    keep(info, file, CLEAN, STRONG)
     value = json.loads(only_file(info).read_text())
     finished = value.pop("finished")
     about = {"weights": info.digest, "protocol": "curve", "version": file.version, "seed": SEED}
     assert value == {"format": 1, "split": "sample", "n": 20, "data": "ab" * 32} | about
-    assert [each["attack"] for each in finished] == ["clean", "pgd-linf"]
+    assert [each["attack"] for each in finished] == ["clean", "strong-linf"]
     mixture, random = measured(info, file)
     assert finished[1] == {
-        "attack": "pgd-linf",
-        "parameters": PGD.parameters(),
+        "attack": "strong-linf",
+        "parameters": STRONG.parameters(),
         "device": "CPU, 1 threads",
         "rows": [mixture.stored(), random.stored()],
     }
@@ -124,13 +128,13 @@ def test_a_file_on_disk(info: CheckpointInfo, file: ResultFile) -> None:
 
 @pytest.mark.parametrize(
     "other",
-    [measurements(Protocol.CURVE)[2], FGSM, measurements(Protocol.REPORT)[0]],
-    ids=["another eps", "another attack", "clean in draws"],
+    [measurements(Protocol.CURVE)[2], FGSM, StrongAttack(Norm.LINF, CURVE[0], SEED)],
+    ids=["another eps", "another attack", "not cumulative"],
 )
 def test_another_measurement_is_not_found(
     info: CheckpointInfo, file: ResultFile, other: Measurement
 ) -> None:
-    assert keep(info, file, PGD, CLEAN).find(other) == []
+    assert keep(info, file, STRONG, CLEAN).find(other) == []
     assert read_results(info, file).find(other) == []
 
 
@@ -149,7 +153,7 @@ OTHERS: dict[str, Any] = {
 def test_results_of_something_else_are_in_another_file(
     info: CheckpointInfo, file: ResultFile, field: str
 ) -> None:
-    kept = keep(info, file, PGD)
+    kept = keep(info, file, STRONG)
     other = replace(file, **{field: OTHERS[field]})
     assert other.name != file.name
     assert read_results(info, other) == other
@@ -188,7 +192,7 @@ def test_a_damaged_file_costs_only_itself(
     info: CheckpointInfo, file: ResultFile, damage: Callable[[str], str]
 ) -> None:
     """It is listed with the reason, and replaced when its results are measured again."""
-    keep(info, file, PGD)
+    keep(info, file, STRONG)
     path, other = only_file(info), replace(file, seed=4)
     good = keep(info, other, CLEAN)
     text = path.read_text()
@@ -198,7 +202,7 @@ def test_a_damaged_file_costs_only_itself(
     valid, (broken,) = read_all(info)
     assert valid == all_results(info) == [good]
     assert broken.path == path and f"{path} cannot be used (" in broken.reason
-    keep(info, file, PGD)
+    keep(info, file, STRONG)
     assert path.read_text() == text
     assert read_all(info)[1] == []
 
@@ -247,7 +251,7 @@ def test_the_stamp_changes_with_the_results(info: CheckpointInfo, file: ResultFi
     stamps = [results_stamp(info)]
     assert [name for name, _ in stamps[0]] == ["history.jsonl"]
     for each in (file, file, replace(file, seed=4)):
-        keep(info, each, PGD)
+        keep(info, each, STRONG)
         stamps.append(results_stamp(info))
         assert results_stamp(info) == stamps[-1]
     (info.folder / "history.jsonl").unlink()
@@ -256,7 +260,7 @@ def test_the_stamp_changes_with_the_results(info: CheckpointInfo, file: ResultFi
 
 def test_the_seed_with_most_results_counts(info: CheckpointInfo, file: ResultFile) -> None:
     """Of equally many, the lowest seed; other images and protocols do not count."""
-    few, many = keep(info, file, CLEAN), keep(info, replace(file, seed=4), CLEAN, PGD)
+    few, many = keep(info, file, CLEAN), keep(info, replace(file, seed=4), CLEAN, STRONG)
     same = keep(info, replace(file, seed=2), CLEAN)
     assert results_under([few, many, same], Protocol.CURVE, file.images) == list(many.results)
     assert results_under([few, same], Protocol.CURVE, file.images) == list(same.results)
@@ -278,7 +282,7 @@ def test_the_images_that_most_share_come_first(file: ResultFile) -> None:
 
 
 def test_a_renamed_copy_keeps_its_results(info: CheckpointInfo, file: ResultFile) -> None:
-    keep(info, file, PGD)
+    keep(info, file, STRONG)
     copy = checkpoints.read(Path(shutil.copytree(info.folder, info.folder.with_name("copy"))))
     assert list(read_results(copy, file).results) == measured(copy, file)
     assert {each.checkpoint for each in read_results(copy, file).results} == {"copy"}
@@ -306,21 +310,21 @@ def test_a_full_disk_leaves_what_was_kept(
     kept = keep(info, file, CLEAN)
     monkeypatch.setattr("dverge.evaluation.store.write_json", full)
     with pytest.raises(CheckpointError, match=r"'good' cannot be kept .*: No space left on device"):
-        keep(info, file, PGD)
+        keep(info, file, STRONG)
     assert read_results(info, file) == kept
 
 
 def test_a_file_in_the_folders_place(info: CheckpointInfo, file: ResultFile) -> None:
     (info.folder / "evaluations").write_text("mine")
     with pytest.raises(CheckpointError, match="'good' cannot be kept in"):
-        keep(info, file, PGD)
+        keep(info, file, STRONG)
     assert (info.folder / "evaluations").read_text() == "mine"
     assert read_results(info, file) == file
     assert read_all(info) == ([], [])
 
 
 def test_results_do_not_break_the_checkpoint(info: CheckpointInfo, file: ResultFile) -> None:
-    keep(info, file, PGD)
+    keep(info, file, STRONG)
     assert checkpoints.read(info.folder) == info
     assert len(checkpoints.load(info)) == 3
     assert checkpoints.list_all(info.folder.parent) == ([info], [])
@@ -333,18 +337,3 @@ def test_a_result_states_what_it_belongs_to(info: CheckpointInfo, file: ResultFi
     first = measured(info, file)[0]
     about = (first.checkpoint, first.weights, first.protocol, first.seed, first.data, first.device)
     assert about == ("good", info.digest, "curve", SEED, "ab" * 32, "CPU, 1 threads")
-
-
-def test_a_file_belongs_to_the_weights_not_to_the_name(tmp_path: Path) -> None:
-    images = load(Split.SAMPLE).balanced(20)
-    config = EvaluationConfig(("a",), Protocol.CURVE, Split.SAMPLE, 20, seed=9)
-
-    def file_of(name: str, seed: int) -> ResultFile:
-        ensemble = Ensemble([seeded_conv(seed)])
-        info = checkpoints.save(name, ensemble, method="vanilla", root=tmp_path)
-        return ResultFile.of(info, config, images)
-
-    first, twin, other = file_of("a", 0), file_of("b", 0), file_of("c", 1)
-    assert first == twin != other
-    assert (first.n, first.data, first.seed) == (20, images.digest, 9)
-    assert (first.version, first.results) == (PLANS[Protocol.CURVE].version, ())
