@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,21 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from dverge.attacks import Norm
+from dverge.attacks import AttackConfig, Norm, Through
 from dverge.data import Split, full_data_available, load
 from dverge.errors import ConfigError
+from dverge.evaluation.autoattack import Square
+from dverge.evaluation.blackbox import BlackBox
 from dverge.evaluation.evaluation import Evaluation
-from dverge.evaluation.measurements import ProjectedGradient
-from dverge.evaluation.protocols import EvaluationConfig, Protocol
+from dverge.evaluation.measurements import (
+    Clean,
+    Measurement,
+    Noise,
+    ProjectedGradient,
+    ZeroGradient,
+)
+from dverge.evaluation.protocols import PLANS, EvaluationConfig, Protocol
+from dverge.evaluation.strong import StrongAttack, Way
 from dverge.weights import import_weights
 
 SHIPPED = Path(__file__).parents[2] / "checkpoints"
@@ -100,15 +111,6 @@ def by_script(files: list[Path], x: Tensor, y: Tensor) -> dict[tuple[str, str], 
     return {key: torch.cat(parts) for key, parts in correct.items()}
 
 
-def mean_of_draws(correct: Tensor, seed: int) -> float:
-    """Per cent, over 10 draws of 256."""
-    generator, total = torch.Generator().manual_seed(seed), 0.0
-    for _ in range(10):
-        drawn = torch.randperm(len(correct), generator=generator)[:256]
-        total += sum(correct[i].item() for i in drawn) / len(drawn)
-    return 100 * total / 10
-
-
 full_data = pytest.mark.skipif(not full_data_available(), reason="needs all of CIFAR-10")
 
 
@@ -150,11 +152,8 @@ def test_the_reports_protocol_is_the_script(
         result = found[model, attack]
         assert result.n == count and result.split == split
         assert (result.right() != correct).sum() <= 1, (model, attack)
-        if attack == "clean":
-            assert result.accuracy == pytest.approx(mean_of_draws(result.right(), seed=5))
-        else:
-            assert result.accuracy == pytest.approx(100 * result.right().sum().item() / count)
-            assert result.parameters["victim"] == model
+        assert result.accuracy == pytest.approx(100 * result.right().sum().item() / count)
+        assert result.parameters.get("victim", model) == model
     assert len({found[key].accuracy for key in expected}) > 10  # else they could be mixed up unseen
     clean = [found[f"member-{i}", "clean"].accuracy for i in (1, 2, 3)]
     assert found["random-member", "clean"].accuracy == pytest.approx(sum(clean) / 3)
@@ -163,43 +162,77 @@ def test_the_reports_protocol_is_the_script(
 # --- the content of the protocols ---
 
 
-def gradients(protocol: Protocol) -> list[ProjectedGradient]:
-    measurements = EvaluationConfig(("one",), protocol).measurements()
-    return [each for each in measurements if isinstance(each, ProjectedGradient)]
+LINF, L2, EIGHT = Norm.LINF, Norm.L2, 8 / 255
 
 
-def test_the_standard_protocol() -> None:
-    found = [
-        (
-            m.attack,
-            m.config.norm,
-            m.config.eps,
-            m.config.steps,
-            m.config.step_size,
-            m.config.restarts,
-        )
-        for m in gradients(Protocol.STANDARD)
+def strong(*budgets: tuple[Norm, float], cumulative: bool = False) -> list[Measurement]:
+    return [StrongAttack(norm, eps, 0, cumulative) for norm, eps in budgets]
+
+
+def pgd_of(eps: float, steps: int, restarts: int = 1) -> ProjectedGradient:
+    config = AttackConfig(LINF, eps, 2.5 * eps / steps, steps, random_start=True, restarts=restarts)
+    return ProjectedGradient("pgd-linf", config, thorough=restarts > 1)
+
+
+def one_step(eps: float) -> ProjectedGradient:
+    return ProjectedGradient("fgsm", AttackConfig(LINF, eps, eps, 1), thorough=True)
+
+
+CONTENT: dict[Protocol, list[Measurement]] = {
+    Protocol.STANDARD: [
+        one_step(0.03),
+        pgd_of(0.03, 50, restarts=3),
+        pgd_of(EIGHT, 50, restarts=3),
+        *strong((LINF, 0.03), (LINF, EIGHT), (L2, 0.5)),
+    ],
+    Protocol.HEADLINE: strong((LINF, EIGHT)),
+    Protocol.BLACK_BOX: [BlackBox(0.03), BlackBox(EIGHT)],
+    Protocol.CURVE: strong(
+        *((LINF, e) for e in (0.005, 0.01, 0.015, 0.02, 0.03, EIGHT, 0.04, 0.05, 0.06, 0.07)),
+        cumulative=True,
+    ),
+    Protocol.SANITY: [
+        Noise(EIGHT),
+        ZeroGradient(),
+        one_step(EIGHT),
+        *(pgd_of(EIGHT, steps) for steps in (1, 5, 10, 50)),
+        *strong(*((LINF, eps) for eps in (2 / 255, 4 / 255, EIGHT, 16 / 255, 0.25))),
+        Square(EIGHT),
+    ],
+}
+
+
+@pytest.mark.parametrize("protocol", CONTENT)
+def test_the_content_of_a_protocol(protocol: Protocol) -> None:
+    assert EvaluationConfig(("one",), protocol).known_measurements() == [
+        Clean(),
+        *CONTENT[protocol],
     ]
-    linf, eight = Norm.LINF, 8 / 255
-    expected = [
-        ("fgsm", linf, 0.03, 1, 0.03, 1),
-        ("pgd-linf", linf, 0.03, 10, 0.03 / 4, 3),
-        ("pgd-linf", linf, 0.03, 50, 0.03 / 20, 3),
-        ("pgd-linf", linf, eight, 10, eight / 4, 3),
-        ("pgd-linf", linf, eight, 50, eight / 20, 3),
-        ("pgd-l2", Norm.L2, 0.5, 50, 0.5 / 20, 3),
-    ]
-    assert [each[:4] + each[5:] for each in found] == [each[:4] + each[5:] for each in expected]
-    assert [each[4] for each in found] == pytest.approx([each[4] for each in expected])
-    for each in gradients(Protocol.STANDARD):
-        assert each.worst_case and each.thorough and not each.plain_torch
-        assert each.config.random_start is (each.attack != "fgsm")
 
 
-def test_the_curve_rises_over_eps() -> None:
-    eps = [each.config.eps for each in gradients(Protocol.CURVE)]
-    assert eps == sorted(set(eps)) and len(eps) > 5
-    assert {each.attack for each in gradients(Protocol.CURVE)} == {"pgd-linf"}
+def test_the_headlines_rows_are_those_of_the_standard_protocol(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answer by answer on the same images; with short attacks."""
+    few = (Way(Through.PROBABILITY, 0, 6), Way(Through.TEMPERED, 2, 4))
+    for ways in ("MEMBER_WAYS", "MIXTURE_WAYS"):
+        monkeypatch.setattr(f"dverge.evaluation.strong.{ways}", few)
+    short = [each for each in CONTENT[Protocol.STANDARD] if each.attack != "pgd-linf"]
+    plan = replace(PLANS[Protocol.STANDARD], measurements=lambda seed: [Clean(), *short])
+    monkeypatch.setitem(PLANS, Protocol.STANDARD, plan)
+    shutil.copytree(SHIPPED / "vanilla-3xconv-s0", tmp_path / "one")
+    found: dict[Protocol, dict[str, Any]] = {}
+    for protocol in (Protocol.HEADLINE, Protocol.STANDARD):
+        config = EvaluationConfig(("one",), protocol, Split.SAMPLE, 7, device="cpu")
+        rows = [row for rows in Evaluation(config, root=tmp_path).run() for row in rows or []]
+        found[protocol] = {
+            json.dumps([row.model, row.attack, row.parameters]): (row.right(), row.predicted())
+            for row in rows
+        }
+    headline, standard = found.values()
+    assert len(headline) == 5 + 6
+    for name, kept in headline.items():
+        assert all(a.equal(b) for a, b in zip(kept, standard[name], strict=True)), name
 
 
 @pytest.mark.parametrize("protocol", Protocol)
@@ -217,6 +250,8 @@ def test_measurements_differ_start_with_clean_accuracy_and_take_the_seed(
         assert each.cost() > 0 and each.batch_size(torch.device("cpu")) > 0
         if isinstance(each, ProjectedGradient) and each.config.random_start:
             assert each.config.seed == 77
+        else:
+            assert getattr(each, "seed", 77) == 77
 
 
 @pytest.mark.parametrize(
@@ -226,7 +261,10 @@ def test_measurements_differ_start_with_clean_accuracy_and_take_the_seed(
         (Protocol.REPORT, {}, Split.VALIDATION, None),
         (Protocol.CURVE, {}, Split.TEST, 1000),
         (Protocol.SANITY, {}, Split.TEST, 500),
+        (Protocol.HEADLINE, {}, Split.TEST, None),
         (Protocol.AUTOATTACK, {}, Split.TEST, 1000),
+        (Protocol.AUTOATTACK_MEMBERS, {}, Split.TEST, 1000),
+        (Protocol.BLACK_BOX, {}, Split.TEST, 1000),
         (Protocol.CURVE, {"images": 7}, Split.TEST, 7),
         (Protocol.CURVE, {"images": None}, Split.TEST, None),
         (Protocol.CURVE, {"split": Split.SAMPLE}, Split.SAMPLE, None),
@@ -247,7 +285,10 @@ def test_defaults_of_a_protocol(
     ("settings", "message"),
     [
         ({"checkpoints": ()}, "checkpoints is ''; it must be at least one checkpoint"),
-        ({"protocol": "best"}, "protocol is 'best'; it must be one of standard, report, auto"),
+        (
+            {"protocol": "best"},
+            "protocol is 'best'; it must be one of standard, headline, report",
+        ),
         ({"split": "all"}, "split is 'all'; it must be one of"),
         ({"split": "train"}, "split is 'train'; it must be test, validation or sample"),
         ({"images": 0}, "images is 0; it must be a whole number from 1 to 10,000"),
