@@ -85,7 +85,7 @@ def test_it_is_a_plain_loop_over_images_and_budgets(
             assert row.right().equal(expected), (eps, row.model)
 
 
-def test_no_image_comes_back_at_a_larger_budget(measured: dict[float, list[Result]]) -> None:
+def test_no_image_comes_back(measured: dict[float, list[Result]]) -> None:
     """And what fooled a model first stays its answer."""
     fallen = 0
     for before, now in pairwise(measured.values()):
