@@ -98,10 +98,10 @@ def plain_members(
     def value(x: Tensor) -> Tensor:
         logits = at_one_spread([member(x) for member in ensemble.members])
         if not clipped:
-            return -sum((7 * z).softmax(1)[:, label] for z in logits).log()
+            return -torch.stack([(7 * z).softmax(1)[:, label] for z in logits]).sum(0).log()
         wrong = [each for each in range(10) if each != label]
         margins = [z[:, wrong].max(1).values - z[:, label] for z in logits]
-        return sum(margin.clamp(max=0.02) for margin in margins)
+        return torch.stack(margins).clamp(max=0.02).sum(0)
 
     steps, x, best, fewest = AdaptiveSteps(image, config), image, image, len(ensemble)
     for number in range(config.steps + 1):

@@ -77,7 +77,7 @@ def test_rows_as_json(folder: Path, capsys: Output) -> None:
         assert row["data"] == images.digest
         assert row["weights"] == checkpoints.read(folder / "checkpoints" / row["checkpoint"]).digest
         assert row["protocol"] == "curve" and row["device"].startswith("CPU")
-        assert "held" not in row
+        assert row.keys().isdisjoint({"held", "answers"})
         eps = {"clean": None, "fgsm": 0.005, "pgd-linf": 0.005}[row["attack"]]
         assert row["parameters"].get("eps") == eps
         assert row["attack"] == "clean" or row["parameters"]["victim"]
@@ -276,4 +276,17 @@ def test_the_reports_protocol_is_of_the_validation_images(
     rows = rows_in(folder / "rows.json")
     attacks = ["clean"] * 3 + ["fgsm"] * 2 + ["pgd-linf"] * 2 + ["pgd-l2"] * 2
     assert [row["attack"] for row in rows] == attacks
-    assert rows[0]["parameters"] == {"draws": 10, "draw_size": 256, "seed": 0}
+    assert {row["n"] for row in rows} == {10} and rows[0]["parameters"] == {}
+
+
+def test_what_an_older_measurement_misses_is_said_until_it_is_measured_again(
+    folder: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["evaluate", "two", *FEW]) == 0
+    newer = replace(PLANS[Protocol.CURVE], version=99, change="the steps are longer")
+    monkeypatch.setitem(PLANS, Protocol.CURVE, newer)
+    line = "two: earlier results of this protocol do not count any more: the steps are longer"
+    capsys.readouterr()
+    for said in (1, 0):
+        assert main(["evaluate", "good", "two", *FEW]) == 0
+        assert capsys.readouterr().out.splitlines().count(line) == said

@@ -215,7 +215,7 @@ def test_protocols_with_the_package() -> None:
     budgets = [(Norm.LINF, 0.03), (Norm.LINF, 8 / 255), (Norm.L2, 0.5)]
     assert attacks == [AutoAttack(norm, eps, 3) for norm, eps in budgets]
     _, *on_members = EvaluationConfig(("one",), Protocol.AUTOATTACK_MEMBERS, seed=3).measurements()
-    assert on_members == [replace(attack, on_members=True) for attack in attacks]
+    assert on_members == [AutoAttack(norm, eps, 3, on_members=True) for norm, eps in budgets]
     assert attacks[0].victims(2) == [MIXTURE] and on_members[0].victims(2) == [Victim(0), Victim(1)]
     assert [each.attack for each in attacks] == ["aa-linf", "aa-linf", "aa-l2"]
     sanity = EvaluationConfig(("one",), Protocol.SANITY, seed=2).measurements()

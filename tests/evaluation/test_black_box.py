@@ -133,9 +133,9 @@ def test_an_image_counts_if_no_transferred_image_fools(
         shown.append(before(self, batch, attempt))
         return shown[-1]
 
-    def changed(self: ProjectedGradient, *given: Any, attempt: int) -> Tensor:
+    def changed(self: ProjectedGradient, *given: Any, **named: Any) -> Tensor:
         crafted.append(given)
-        return made(self, *given, attempt)
+        return made(self, *given, **named)
 
     monkeypatch.setattr(BlackBox, "shown", record)
     monkeypatch.setattr(ProjectedGradient, "changed", changed)

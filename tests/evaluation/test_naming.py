@@ -14,8 +14,9 @@ from dverge.evaluation.protocols import PLANS
     ("attack", "parameters", "title"),
     [
         ("clean", {}, "no attack"),
-        ("clean", {"draws": 10, "draw_size": 256, "seed": 0}, "no attack"),
         ("fgsm", {"eps": 0.03, "step_size": 0.03, "steps": 1}, "FGSM 0.03"),
+        ("fgsm", {"eps": 0.03, "steps": 1, "victim": "mixture"}, "FGSM 0.03"),
+        ("fgsm", {"eps": 0.03, "steps": 1, "victim": "worst"}, "FGSM 0.03, worst victim"),
         ("pgd-linf", {"eps": 8 / 255, "steps": 50, "victim": "worst"}, "PGD L∞ 8/255, 50 steps"),
         ("pgd-linf", {"eps": 0.03, "steps": 5, "projected": False}, "PGD L∞ 0.03, 5 steps"),
         ("pgd-l2", {"eps": 0.5, "steps": 50}, "PGD L2 0.5, 50 steps"),
@@ -25,6 +26,7 @@ from dverge.evaluation.protocols import PLANS
         ("aa-l2", {"eps": 1.0}, "AutoAttack L2 1"),
         ("noise", {"eps": 8 / 255}, "random noise 8/255"),
         ("square", {"eps": 8 / 255, "queries": 1000}, "Square 8/255"),
+        ("black-box", {"eps": 0.03, "steps": 10, "surrogates": "a 12, b 34"}, "Black box L∞ 0.03"),
         ("zero-gradient", {}, "no gradient"),
         ("unknown", {}, "unknown"),
     ],
@@ -67,6 +69,7 @@ def test_models_and_victims() -> None:
         "worst": "worst of all",
         "mixture": "mean probability",
         "mixture-logit": "mean logit",
+        "mixture-tempered": "tempered probability",
         "mixture-loss": "mean loss",
         "members": "each submodel",
         "member-2": "submodel 2",
@@ -74,3 +77,4 @@ def test_models_and_victims() -> None:
     }
     for victim, title in victims.items():
         assert victim_title(victim) == title
+    assert victim_title("mixture", "strong-linf") == "mixture"  # it follows several scores

@@ -63,7 +63,7 @@ def flat_shares(ensemble: Ensemble) -> dict[str, float]:
         scores = torch.stack([member(x).log_softmax(1)[0, y] for member in members])
         for model, value in zip(flat, [*scores, scores.logsumexp(0)], strict=True):
             (gradient,) = torch.autograd.grad(value, x, retain_graph=True)
-            flat[model] += not gradient.any()
+            flat[model] += int(not gradient.any())
     return {model: 100 * count / COUNT for model, count in flat.items()}
 
 
@@ -74,8 +74,8 @@ def test_rows_of_saturated_models_are_warned(
     """Not those of the strong attack, of noise and without attack; the mixture, if all are."""
     with torch.no_grad():
         for member in list(members.members)[:saturated]:
-            for parameter in list(member.parameters())[-2:]:
-                parameter *= 1000  # so are the logits
+            for parameter in list(member.parameters())[-2:]:  # the last layer's
+                parameter.mul_(1000)
     shares = flat_shares(members)
     assert [share > 10 for share in shares.values()] == [
         *(number < saturated for number in range(3)),

@@ -154,8 +154,9 @@ def test_results_are_those_at_the_columns_settings(tmp_path: Path) -> None:
         attack, setting = measurement.attack, measurement.parameters()
         for model, victim in [*own, *others] if setting else own:
             correct = figures[attack, setting.get("eps", 0), model, victim] = len(figures) + 1
-            about = {"victim": victim} if setting else {}
-            made = result(model, attack, correct, STANDARD, setting, **about)
+            made = result(
+                model, attack, correct, STANDARD, setting, victim=victim if setting else ""
+            )
             add_results(info, file, [made])
     found = TrainedEnsemble.of(info, all_results(info), {STANDARD: file.images})
     columns = {
