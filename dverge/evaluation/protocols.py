@@ -85,7 +85,6 @@ def _standard(seed: int) -> list[Measurement]:
     return [
         Clean(),
         ProjectedGradient("fgsm", fgsm(REPORT_EPS), thorough=True),
-        _pgd(REPORT_EPS, 50, seed, RESTARTS),
         _pgd(EPS, 50, seed, RESTARTS),
         StrongAttack(Norm.LINF, REPORT_EPS, seed),
         StrongAttack(Norm.LINF, EPS, seed),
