@@ -19,7 +19,7 @@ from dverge.exploration.examine import Examination, carried_over, model_names
 from dverge.exploration.noise import NoiseTest, noise_test
 from dverge.exploration.tour import ATTACK, DRAWS, LAYER, PAIRS, SEED, Tour
 from dverge.results import MIXTURE_NAME, Result
-from pages.widgets.distilled.view import feature_cells
+from pages.widgets.distilled.view import feature_cells, show_title
 from pages.widgets.lab.tabs import answer_cells
 from pages.widgets.lab.view import outcome_of
 from pages.widgets.robustness.view import FIRST_ATTACK, standing_of, usual_images
@@ -27,7 +27,6 @@ from pages.widgets.shared.attack_form import AttackChoice
 from pages.widgets.shared.cards import (
     show_answers,
     show_figures,
-    show_heading,
     show_html,
     show_matrix,
     show_pictures,
@@ -82,12 +81,6 @@ class Step:
 
 def _lead(text: str) -> None:
     st.html(f'<p class="dv-lead">{text}</p>')
-
-
-def _show_heading(info: CheckpointInfo, subtitle: str) -> None:
-    """The top of a card: the ensemble, and what its picture is of."""
-    show_heading(info)
-    st.caption(subtitle)
 
 
 def _figures(*figures: tuple[str, str]) -> None:
@@ -184,7 +177,7 @@ def show_transfer(view: TourView) -> None:
     with st.grid(2, min_column_width=380):
         for info in (view.vanilla, view.diverse):
             with st.container(border=True):
-                _show_heading(info, f"{PGD}, on each submodel")
+                show_title(info, f"{PGD}, on each submodel")
                 names = model_names(len(info.card.members))[:-1]
                 outcomes = [view.outcome(info, Victim(i)) for i in range(len(names))]
                 cells = [answer_cells(each)[:-1] for each in outcomes]
@@ -214,7 +207,7 @@ def show_features(view: TourView) -> None:
     with st.grid(2, min_column_width=380):
         for info in (view.vanilla, view.diverse):
             with st.container(border=True):
-                _show_heading(info, f"Distilled from {FEATURES}")
+                show_title(info, f"Distilled from {FEATURES}")
                 _show_features(info, pair)
     _figures(
         *(
@@ -283,7 +276,7 @@ def show_remedy(view: TourView) -> None:
     known = [each for each in standings if each is not None]
     left, right = st.columns(2, gap="large")
     with left, st.container(border=True):
-        _show_heading(view.trained, ON_MIXTURE)
+        show_title(view.trained, ON_MIXTURE)
         outcome = view.outcome(view.trained)
         show_verdict(outcome)
         show_pictures(outcome, SCALE)
@@ -305,7 +298,7 @@ def _show_beside(view: TourView, infos: Sequence[CheckpointInfo]) -> None:
     with st.grid(2, min_column_width=380):
         for info in infos:
             with st.container(border=True):
-                _show_heading(info, ON_MIXTURE)
+                show_title(info, ON_MIXTURE)
                 outcome = view.outcome(info)
                 show_verdict(outcome)
                 show_pictures(outcome, SCALE)
