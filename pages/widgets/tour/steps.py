@@ -200,9 +200,9 @@ def show_features(view: TourView) -> None:
     pair = _pair(view.tour)
     source, target = (CLASSES[int(each.labels[0])] for each in (pair.sources, pair.targets))
     _lead(
-        f"What are such weaknesses? Here is a {source}, changed slightly until one submodel takes "
-        f"it for a {target}: a <b>distilled feature</b> of that submodel. Others that also see the "
-        f"{target} in it share the weakness. DVERGE makes that rarer."
+        f"What are such weaknesses? Here is a picture of class {source}, changed slightly until "
+        f"one submodel says {target}: a <b>distilled feature</b> of that submodel. Others that "
+        "also say so share the weakness. DVERGE makes that rarer."
     )
     with st.grid(2, min_column_width=380):
         for info in (view.vanilla, view.diverse):
@@ -213,17 +213,17 @@ def show_features(view: TourView) -> None:
         *(
             (
                 f"{100 * seen / of:.1f} %",
-                f"of {of:,} answers about another submodel's feature name its target in {name} "
-                f"({FEATURES})",
+                f"overlap in {name} ({FEATURES}), of {of:,} answers",
             )
             for name, (seen, of) in view.tour.overlap.items()
         )
     )
     st.caption(
-        f"Source: test image {view.tour.source}; target: test image {view.tour.target}. The large "
-        f"figures, the overlap, are over {view.tour.pairs} of {PAIRS:,} random pairs of bundled "
-        "test images, those whose source and target all submodels of both ensembles classify "
-        f"correctly. Chosen by code: {view.tour.pairs_fitting} of these show it as clearly."
+        f"Source: test image {view.tour.source}; target: test image {view.tour.target}. The "
+        "overlap is the share of answers about another submodel's feature that name its target, "
+        f"over {view.tour.pairs} of {PAIRS:,} random pairs of bundled test images: those whose "
+        "source and target every submodel of both ensembles classifies correctly. Chosen by code: "
+        f"only {view.tour.pairs_fitting} of these pairs show it so clearly."
     )
 
 
