@@ -7,6 +7,7 @@ import streamlit as st
 from dverge.attacks import AttackConfig
 from dverge.checkpoints import CheckpointInfo
 from dverge.evaluation.diversity import Pairs
+from dverge.evaluation.naming import distillation_title
 from dverge.exploration.distilled import Distilled, distilled, one_pair
 from pages.widgets.distilled.overlap import show_overlap
 from pages.widgets.distilled.pair_form import (
@@ -16,7 +17,7 @@ from pages.widgets.distilled.pair_form import (
     is_first,
     pair_gallery,
 )
-from pages.widgets.distilled.view import settings, show_pair
+from pages.widgets.distilled.view import show_pair
 from pages.widgets.shared.ensemble_choice import choose_ensembles
 from pages.widgets.shared.images import data_in_use
 from pages.widgets.shared.messages import ask_for_an_ensemble, errors_as_messages, show_left_out
@@ -41,8 +42,8 @@ def show_all(chosen: list[CheckpointInfo], pair: Pairs, config: AttackConfig) ->
     note = " This pair was chosen to explain; see below how typical it is."
     st.caption(
         f"Source: {end_title(pair.sources)}. Target: {end_title(pair.targets)}. Distilled "
-        f"{settings(features[0][1])}, without a random start. Images: {data_in_use()}. One pair "
-        f"says nothing about accuracy.{note if is_first(pair) else ''}"
+        f"with {distillation_title(config)}, without a random start. Images: {data_in_use()}. One "
+        f"pair says nothing about accuracy.{note if is_first(pair) else ''}"
     )
     st.fragment(show_overlap)(features)
 

@@ -40,8 +40,17 @@ def distance_frame(named: Mapping[str, Distilled], layer: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["ensemble", "model", "step", "distance"])
 
 
-def distance_chart(frame: pd.DataFrame, colours: Mapping[str, str], step: int) -> alt.LayerChart:
-    """A line for each member, in its ensemble's colour and its own dash, and a rule at one step."""
+def distance_chart(
+    frame: pd.DataFrame, colours: Mapping[str, str], step: int, setting: str
+) -> alt.LayerChart:
+    """A line for each member, in its ensemble's colour and its own dash, and a rule at one step.
+
+    Args:
+        frame: see distance_frame.
+        colours: of the ensembles.
+        step: from 0.
+        setting: the layer and how its features were distilled, the title's second line.
+    """
     models = list(dict.fromkeys(frame["model"]))
     dashes = [DASHES[i % len(DASHES)] for i in range(len(models))]
     legend: dict[str, Any] = {"orient": "right", "offset": 8, "labelLimit": 160, "symbolSize": 220}
@@ -71,7 +80,9 @@ def distance_chart(frame: pd.DataFrame, colours: Mapping[str, str], step: int) -
     here = alt.Chart(pd.DataFrame({"step": [step]})).mark_rule(color=FAINT, strokeWidth=1.5)
     return alt.LayerChart(layer=[here.encode(x=x), lines]).properties(
         height=HEIGHT,
-        title=alt.Title(TITLE, anchor="start", fontSize=12, fontWeight="normal", offset=6),
+        title=alt.Title(
+            [TITLE, setting], anchor="start", fontSize=12, fontWeight="normal", offset=6
+        ),
     )
 
 

@@ -7,6 +7,10 @@ The report prints each member's loss on its *own* features, L_{f_i}(x'_{f_i^l}).
 equation, and Eq. 2 of the DVERGE paper (arXiv:2009.14720), mean the crossed losses, as here. L is
 the cross-entropy towards the target's class y: it is small where one member, too, classifies the
 other's feature as the target, that is, where they share a weakness. The higher d, the more diverse.
+
+d also rises with the scale of the logits, though no prediction changes: a loss towards a class that
+is not predicted grows with it. The overlap, the share of features that another member classifies as
+the target, does not depend on the scale, so it is the figure to compare ensembles by.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from torch import Tensor
 from dverge.attacks import REPORT_DISTILLATION, AttackConfig, distill
 from dverge.data import ImageSet
 from dverge.errors import ConfigError, require, require_integer
-from dverge.evaluation.predictions import in_batches, input_pixels
+from dverge.evaluation.predictions import all_correct, in_batches, input_pixels
 from dverge.models import LAYERS, Conv, Ensemble
 from dverge.results import Z95
 from dverge.seeds import derive_seed
@@ -59,6 +63,14 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.sources)
 
+    def subset(self, chosen: Tensor) -> Pairs:
+        """The pairs at these positions, or those where a mask of N booleans is True.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        return Pairs(self.sources.subset(chosen), self.targets.subset(chosen))
+
 
 def draw_pairs(images: ImageSet, n: int, seed: int) -> Pairs:
     """Draw pairs by a seed alone, the same on every device.
@@ -92,6 +104,15 @@ def draw_pairs(images: ImageSet, n: int, seed: int) -> Pairs:
     first = (counts.cumsum(0) - counts)[source_class]  # where the source's class begins there
     targets = by_class[drawn + counts[source_class] * (drawn >= first)]  # skips that class
     return Pairs(images.subset(sources), images.subset(targets))
+
+
+def correct_pairs(pairs: Pairs, ensembles: Sequence[Ensemble]) -> Tensor:
+    """Bool N: whether every member of all ensembles classifies source and target correctly.
+
+    On these pairs the distillation alone explains why a member predicts the target's class.
+    """
+    ends = (pairs.sources, pairs.targets)
+    return torch.stack([all_correct(ensembles, images) for images in ends]).all(0)
 
 
 @dataclass(frozen=True, eq=False)

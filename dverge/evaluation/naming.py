@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from dverge.attacks import AttackConfig, Norm
+
 ATTACK_TITLES = {
     "clean": "no attack",
     "fgsm": "FGSM",
@@ -41,6 +43,20 @@ def attack_title(attack: str, parameters: dict[str, Any]) -> str:
     if attack == "fgsm" and parameters.get("victim") == "worst":
         title += ", worst victim"
     return title
+
+
+def distillation_title(config: AttackConfig, step: int | None = None) -> str:
+    """The settings of distilled features, such as "L∞ eps 0.07, 10 steps of 0.007".
+
+    Args:
+        config: budget and steps about the source.
+        step: shown in place of the last, 0 to the number of steps.
+    """
+    norm = "L∞" if config.norm is Norm.LINF else "L2"
+    steps = f"{config.steps} step{'s' if config.steps > 1 else ''}"
+    if step not in (None, config.steps):
+        steps = f"{step} of {steps}"
+    return f"{norm} eps {config.eps:g}, {steps} of {config.step_size:g}"
 
 
 def eps_title(eps: float, l2: bool = False) -> str:

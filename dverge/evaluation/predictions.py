@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import chain
 
 import torch
@@ -24,6 +25,17 @@ def answers(ensemble: Ensemble, pixels: Tensor) -> Tensor:
 def predictions(ensemble: Ensemble, images: ImageSet) -> Tensor:
     """The answers on any number of images, a batch at a time, on the images' device."""
     return torch.cat([answers(ensemble, part.pixels()) for part in in_batches(images, BATCH)], 1)
+
+
+def all_correct(ensembles: Iterable[Ensemble], images: ImageSet) -> Tensor:
+    """Bool N: whether every member and mixture of all ensembles classifies the image correctly."""
+    correct = torch.ones_like(images.labels, dtype=torch.bool)
+    for ensemble in ensembles:
+        for at in range(0, len(images), BATCH):
+            batch = images.subset(slice(at, at + BATCH))
+            predicted = answers(ensemble, input_pixels(ensemble, batch))
+            correct[at : at + BATCH] &= (predicted == batch.labels).all(0)
+    return correct
 
 
 def clean_accuracy(ensemble: Ensemble, images: ImageSet) -> list[Result]:

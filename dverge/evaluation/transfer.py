@@ -16,7 +16,13 @@ from dverge.attacks import AttackConfig
 from dverge.data import ImageSet
 from dverge.errors import ConfigError, require_integer
 from dverge.evaluation.measurements import Batch, ProjectedGradient
-from dverge.evaluation.predictions import answers, in_batches, input_pixels, weight_dtype
+from dverge.evaluation.predictions import (
+    all_correct,
+    answers,
+    in_batches,
+    input_pixels,
+    weight_dtype,
+)
 from dverge.models import Ensemble
 from dverge.results import models_of, wilson_interval
 
@@ -98,7 +104,8 @@ def transfer(
     require_integer("restarts", config.restarts, 1, 1)
     if config.targeted:
         raise ConfigError("the attack is targeted; transfer is measured with untargeted attacks.")
-    images = _all_correct(source, target, images)
+    ensembles = [source] if source is target else [source, target]
+    images = images.subset(all_correct(ensembles, images))
     attack = ProjectedGradient("transfer", config)
     victims = attack.victims(len(source))
     rows, columns = (tuple(models_of(len(each))) for each in (source, target))
@@ -123,13 +130,3 @@ def transfer(
 def _correct(ensemble: Ensemble, pixels: Tensor, labels: Tensor) -> Tensor:
     """Bool (M+1)×N, which members and, last, whether the mixture predict the labels."""
     return answers(ensemble, pixels.to(weight_dtype(ensemble))) == labels
-
-
-def _all_correct(source: Ensemble, target: Ensemble, images: ImageSet) -> ImageSet:
-    """The images that every model of both ensembles gets right."""
-    correct = torch.ones_like(images.labels, dtype=torch.bool)
-    for ensemble in [source] if source is target else [source, target]:
-        for at in range(0, len(images), BATCH):
-            batch = images.subset(slice(at, at + BATCH))
-            correct[at : at + BATCH] &= _correct(ensemble, batch.pixels(), batch.labels).all(0)
-    return images.subset(correct.nonzero().flatten())

@@ -94,6 +94,12 @@ class Distilled:
         """The target's class, 0–9."""
         return int(self.pair.targets.labels[0])
 
+    @property
+    def is_correct(self) -> bool:
+        """Whether every member classifies the source and the target correctly."""
+        predicted = self.unchanged[:, :-1].argmax(2)
+        return bool((predicted == torch.tensor([[self.source], [self.target]])).all())
+
     def says(self, answer: int) -> Says:
         """Whether a predicted class, 0–9, is this pair's target, its source or another class."""
         if answer == self.target:

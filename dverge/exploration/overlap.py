@@ -2,7 +2,8 @@
 
 A feature distilled on one member shows a weakness of that member. The share of such features that
 the *other* members also classify as the target is the overlap of their weaknesses; Eq. 2 is their
-mean loss towards the target. The members' predictions on the sources are the baseline of both.
+mean loss towards the target, which also rises with the scale of their logits. The members'
+predictions on the sources are the baseline of both.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ class Overlap:
         return _mean(100 * self._is_target(layer).diagonal(dim1=1, dim2=2).mean((0, 2)))
 
     def others(self, layer: int | None = None) -> Mean:
-        """Predictions of the other members that are the target, in per cent."""
+        """Predictions of the other members that are the target, in per cent: the overlap."""
         return _mean(100 * _between(self._is_target(layer)))
 
     def ground(self) -> Mean:

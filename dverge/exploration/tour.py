@@ -18,10 +18,9 @@ from dverge.attacks import Norm, attack, pgd
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import ImageSet, Split, load
 from dverge.errors import CheckpointError
-from dverge.evaluation.diversity import Pairs, draw_pairs
-from dverge.evaluation.predictions import answers, predictions
+from dverge.evaluation.diversity import Diversity, correct_pairs, diversity, draw_pairs
+from dverge.evaluation.predictions import all_correct, answers
 from dverge.evaluation.transfer import transfer
-from dverge.exploration.distilled import Counts, distilled
 from dverge.exploration.examine import examine, victims_of
 from dverge.exploration.noise import noise_test
 from dverge.models import LAYERS, Ensemble, compiled
@@ -31,7 +30,7 @@ FILE = Path(__file__).with_name("tour.json")
 SHOWN = ("vanilla-3xconv-s0", "dverge-3xconv-s0", "dverge-advt-3xconv-s0")
 ATTACK = pgd(Norm.LINF, 8 / 255, random_start=False)
 DRAWS = 100  # of random noise
-PAIRS = 200  # of which one is shown
+PAIRS = 2000  # drawn at random; those of correctly classified images count, and one is shown
 LAYER = LAYERS  # whose features are distilled: the logits
 IMAGES = 500  # for the transfer between members
 SEED = 0
@@ -47,8 +46,10 @@ class Tour:
         looked_at: how many images every model of the three ensembles classifies correctly.
         fitting: how many of these show all that the tour says.
         source, target: the numbers of the images whose distilled features are shown.
-        pairs_fitting: how many of PAIRS random pairs show what the tour says of them.
-        overlap: by name, over PAIRS pairs, how many predictions on a feature distilled on another
+        pairs: how many of PAIRS random pairs are of images that every member of the vanilla and
+            the DVERGE ensemble classifies correctly.
+        pairs_fitting: how many of these show what the tour says of them.
+        overlap: by name, over these pairs, how many predictions on a feature distilled on another
             member are the target, and how many predictions there are.
         transfer: by name, how many attacks on one member fool another, and how many there are.
     """
@@ -59,6 +60,7 @@ class Tour:
     looked_at: int
     source: int
     target: int
+    pairs: int
     pairs_fitting: int
     overlap: dict[str, tuple[int, int]]
     transfer: dict[str, tuple[int, int]]
@@ -99,40 +101,38 @@ def choose_tour(names: Sequence[str] = SHOWN, images: ImageSet | None = None) ->
 
     Raises:
         CheckpointError: a checkpoint is missing, or no image or pair shows all that the tour says.
+        ConfigError: no pair is of correctly classified images.
     """
     images = load(Split.SAMPLE) if images is None else images
     infos = [checkpoints.read(checkpoints.find(name)) for name in names]
     ensembles = [compiled(checkpoints.load(info)) for info in infos]
-    candidates = _correct_everywhere(ensembles, images)
+    candidates = images.subset(all_correct(ensembles, images))
     suitable = _suitable_images(ensembles, candidates)
     if not len(suitable):
         raise CheckpointError(f"none of {len(images)} images shows all that the tour says.")
     compared = dict(zip(names, ensembles[:2], strict=False))
-    pairs = _singles(draw_pairs(images, PAIRS, SEED))
-    counts = [[distilled(e, pair).counts(layer=LAYER) for e in compared.values()] for pair in pairs]
-    suitable_pairs = [pair for pair, each in zip(pairs, counts, strict=True) if _is_suitable(*each)]
-    if not suitable_pairs:
+    pairs = draw_pairs(images, PAIRS, SEED)
+    pairs = pairs.subset(correct_pairs(pairs, ensembles[:2]))
+    features = [diversity(each, pairs, layers=[LAYER]) for each in ensembles[:2]]
+    suitable_pairs = _suitable_pairs(*features)
+    if not suitable_pairs.any():
         raise CheckpointError(f"none of {len(pairs)} pairs shows what the tour says.")
+    shown = pairs.subset(suitable_pairs)
     return Tour(
         ensembles={info.name: info.digest for info in infos},
         image=int(suitable.indices[0]),
         fitting=len(suitable),
         looked_at=len(candidates),
-        source=int(suitable_pairs[0].sources.indices[0]),
-        target=int(suitable_pairs[0].targets.indices[0]),
-        pairs_fitting=len(suitable_pairs),
+        source=int(shown.sources.indices[0]),
+        target=int(shown.targets.indices[0]),
+        pairs=len(pairs),
+        pairs_fitting=len(shown),
         overlap={
-            name: (sum(c.others for c in each), sum(c.others_of for c in each))
-            for name, each in zip(compared, zip(*counts, strict=True), strict=True)
+            name: (int(others.sum()), others.numel())
+            for name, others in zip(compared, map(_others, features), strict=True)
         },
         transfer={name: _transfer(ensemble, images) for name, ensemble in compared.items()},
     )
-
-
-def _correct_everywhere(ensembles: Sequence[Ensemble], images: ImageSet) -> ImageSet:
-    """The images that every model of all ensembles classifies correctly."""
-    correct = [(predictions(each, images) == images.labels).all(0) for each in ensembles]
-    return images.subset(torch.stack(correct).all(0).nonzero().flatten())
 
 
 def _suitable_images(ensembles: Sequence[Ensemble], images: ImageSet) -> ImageSet:
@@ -168,17 +168,20 @@ def _noise_fools(ensemble: Ensemble, images: ImageSet, position: int) -> bool:
     return noise_test(ensemble, examine(ensemble, image, label, ATTACK), DRAWS, SEED).fooled[-1] > 0
 
 
-def _singles(pairs: Pairs) -> list[Pairs]:
-    return [Pairs(pairs.sources.subset(i), pairs.targets.subset(i)) for i in range(len(pairs))]
-
-
-def _is_suitable(vanilla: Counts, diverse: Counts) -> bool:
-    """Every member classifies its own features as the target.
+def _suitable_pairs(vanilla: Diversity, diverse: Diversity) -> Tensor:
+    """Bool N: every member classifies its own feature of the pair as the target.
 
     So do most others with vanilla, and none with DVERGE.
     """
-    own = all(each.own == each.own_of for each in (vanilla, diverse))
-    return own and 2 * vanilla.others > vanilla.others_of and diverse.others == 0
+    own = [each.sees_target[0].diagonal().all(1) for each in (vanilla, diverse)]
+    most = _others(vanilla).double().mean(0) > 0.5
+    return own[0] & own[1] & most & ~_others(diverse).any(0)
+
+
+def _others(features: Diversity) -> Tensor:
+    """Bool M(M-1)×N: a member classifies the feature of another as the target; of one layer."""
+    others = ~torch.eye(features.sees_target.shape[1], dtype=torch.bool)
+    return features.sees_target[0, others]
 
 
 def _transfer(ensemble: Ensemble, images: ImageSet) -> tuple[int, int]:

@@ -59,7 +59,7 @@ def test_the_chart_has_the_ensembles_colours_and_a_rule_at_the_step(
     named: dict[str, Distilled],
 ) -> None:
     frame = distance_frame(named, 5)
-    spec = distance_chart(frame, COLOURS, 2).to_dict()
+    spec = distance_chart(frame, COLOURS, 2, "Layer 5, L∞ eps 0.1").to_dict()
     rule, lines = spec["layer"]
     assert rule["mark"]["type"] == "rule" and rows_of(spec, 0) == [{"step": 2}]
     assert lines["encoding"]["color"]["scale"] == {
@@ -70,7 +70,8 @@ def test_the_chart_has_the_ensembles_colours_and_a_rule_at_the_step(
     assert dashes["domain"] == ["submodel 1", "submodel 2", "submodel 3"]
     assert len({tuple(dash) for dash in dashes["range"]}) == 3
     assert len(rows_of(spec, 1)) == len(frame)
-    assert "% of start" in spec["title"]["text"]
+    title, setting = spec["title"]["text"]
+    assert "% of start" in title and setting == "Layer 5, L∞ eps 0.1"
 
 
 def test_a_feature_or_its_difference_from_the_source(named: dict[str, Distilled]) -> None:

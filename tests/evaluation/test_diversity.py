@@ -15,7 +15,13 @@ from torch import Tensor, nn
 from dverge.attacks import REPORT_DISTILLATION, AttackConfig, Norm, pgd
 from dverge.data import ImageSet, Split, load
 from dverge.errors import ConfigError
-from dverge.evaluation.diversity import Diversity, Pairs, diversity, draw_pairs
+from dverge.evaluation.diversity import (
+    Diversity,
+    Pairs,
+    correct_pairs,
+    diversity,
+    draw_pairs,
+)
 from dverge.models import Conv, Ensemble
 
 MODULE = importlib.import_module("dverge.evaluation.diversity")  # its function has that name too
@@ -267,6 +273,31 @@ def test_the_seed_alone_decides_the_pairs(sample: ImageSet) -> None:
     torch.manual_seed(2)
     assert drawn(7) == first
     assert drawn(8) != first
+
+
+def test_correct_pairs_are_those_of_a_plain_loop(trained: Ensemble, sample: ImageSet) -> None:
+    pairs, members = draw_pairs(sample, 100, seed=0), list(trained.members)
+    expected = []
+    for k in range(len(pairs)):
+        ends = [each.subset(k) for each in (pairs.sources, pairs.targets)]
+        with torch.no_grad():
+            expected.append(
+                all(
+                    (m(end.pixels().double()).argmax(1) == end.labels).all()
+                    for end in ends
+                    for m in members
+                )
+            )
+    first, others = Ensemble(members[:1]), Ensemble(members[1:])
+    correct = correct_pairs(pairs, [first, others])
+    assert correct.tolist() == expected
+    assert 0 < correct.sum() < correct_pairs(pairs, [first]).sum() < 100
+    left = pairs.subset(correct)
+    assert len(left) == correct.sum()
+    assert left.sources.indices.equal(pairs.sources.indices[correct])
+    assert left.targets.labels.equal(pairs.targets.labels[correct])
+    with pytest.raises(ConfigError, match="pairs is 0; it must be at least one"):
+        pairs.subset(correct & ~correct)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from dverge.evaluation.naming import attack_title, eps_title, model_title, victim_title
+from dverge.attacks import REPORT_DISTILLATION, AttackConfig, Norm
+from dverge.evaluation.naming import (
+    attack_title,
+    distillation_title,
+    eps_title,
+    model_title,
+    victim_title,
+)
 from dverge.evaluation.protocols import PLANS
 
 
@@ -59,6 +66,15 @@ def test_the_measurements_of_a_protocol_have_different_titles() -> None:
 )
 def test_budgets(eps: float, l2: bool, title: str) -> None:
     assert eps_title(eps, l2) == title
+
+
+def test_distillations() -> None:
+    report = "L∞ eps 0.07, 10 steps of 0.007"
+    assert distillation_title(REPORT_DISTILLATION) == report
+    assert distillation_title(REPORT_DISTILLATION, 10) == report
+    early = distillation_title(REPORT_DISTILLATION, 0)
+    assert early == "L∞ eps 0.07, 0 of 10 steps of 0.007"
+    assert distillation_title(AttackConfig(Norm.L2, 0.5, 0.25, 1)) == "L2 eps 0.5, 1 step of 0.25"
 
 
 def test_models_and_victims() -> None:

@@ -18,7 +18,7 @@ from dverge.errors import ConfigError
 from dverge.evaluation.diversity import Pairs, diversity, draw_pairs
 from dverge.exploration.distilled import Distilled, Says, distilled, one_pair
 from dverge.models import Conv, Ensemble
-from tests.exploration.examples import CAT, FROG, SHIP, distilled_by_hand, sample_image
+from tests.exploration.examples import CAT, DOG, FROG, SHIP, distilled_by_hand, sample_image
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +92,18 @@ def test_eq_2_equals_the_diversity_of_the_pair(
         torch.testing.assert_close(*matrices, rtol=1e-6, atol=1e-9)
     matrix = expected.matrix().tolist()
     assert result.loss() == pytest.approx((matrix[0][1] + matrix[0][2] + matrix[1][2]) / 3)
+
+
+def test_a_pair_is_correct_if_every_member_classifies_both_images_correctly(
+    result: Distilled,
+) -> None:
+    right = torch.zeros_like(result.unchanged)
+    right[0, :, result.source], right[1, :, result.target] = 1, 1
+    assert replace(result, unchanged=right).is_correct
+    for end, member in ((0, 0), (0, 2), (1, 1)):
+        one_wrong = right.clone()
+        one_wrong[end, member, DOG] = 2
+        assert not replace(result, unchanged=one_wrong).is_correct
 
 
 def test_everything_is_plain_json(pair: Pairs, result: Distilled) -> None:

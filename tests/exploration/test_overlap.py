@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import astuple, replace
 from math import isnan, sqrt
 from statistics import mean, stdev
@@ -15,7 +16,7 @@ from dverge.errors import ConfigError
 from dverge.evaluation.diversity import Diversity, draw_pairs
 from dverge.exploration.distilled import Distilled, distilled, one_pair
 from dverge.exploration.overlap import Overlap, overlap, overlap_in_words
-from dverge.models import Ensemble
+from dverge.models import Conv, Ensemble
 from tests.exploration.examples import CAT, DOG, FROG, SHIP, distilled_by_hand, sample_image
 
 Z95 = 1.959964  # the normal distribution's
@@ -152,6 +153,25 @@ def test_a_pair_in_the_batch_counts_as_the_pair_alone(ensemble: Ensemble) -> Non
     assert batch.loss().value == pytest.approx(alone.loss())
     assert isnan(batch.others().low) and isnan(batch.others().high)
     assert batch.as_many(counts.others) == 100 and batch.as_many(counts.others + 1) == 0
+
+
+def test_larger_logits_leave_the_overlap_and_raise_eq_2(ensemble: Ensemble) -> None:
+    """A power of two is exact: every distilled feature and prediction stays the same to the bit."""
+    pairs = draw_pairs(load(Split.SAMPLE), 12, 5)
+    before = overlap(ensemble, pairs, QUICK)
+    for factor in (2, 4):
+        scaled = deepcopy(ensemble)
+        for member in scaled.members:
+            assert isinstance(member, Conv)
+            member.fc3.weight.data *= factor
+            member.fc3.bias.data *= factor
+        after = overlap(scaled, pairs, QUICK)
+        for layer in (None, 1, 5):
+            assert after.others(layer) == before.others(layer)
+            assert after.loss(layer).low > before.loss(layer).high
+        assert after.crossed.overlap().equal(before.crossed.overlap())
+        assert after.own() == before.own() and after.ground() == before.ground()
+    assert before.others().value > 0
 
 
 def test_one_member_has_no_others(ensemble: Ensemble) -> None:

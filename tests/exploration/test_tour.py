@@ -14,21 +14,22 @@ from dverge import checkpoints
 from dverge.attacks import MIXTURE, Victim
 from dverge.data import ImageSet, Split, load
 from dverge.errors import CheckpointError
-from dverge.evaluation.diversity import Pairs
+from dverge.evaluation.diversity import Diversity, Pairs, correct_pairs, diversity, draw_pairs
+from dverge.evaluation.predictions import all_correct
 from dverge.evaluation.transfer import transfer
-from dverge.exploration.distilled import Counts, distilled
+from dverge.exploration.distilled import distilled
 from dverge.exploration.examine import Verdict, examine
 from dverge.exploration.noise import noise_test
 from dverge.exploration.tour import (
     ATTACK,
     DRAWS,
     LAYER,
+    PAIRS,
     SEED,
     SHOWN,
     Tour,
-    _correct_everywhere,
-    _is_suitable,
     _suitable_images,
+    _suitable_pairs,
     checkpoints_of,
     choose_tour,
     read_tour,
@@ -79,6 +80,21 @@ def test_the_pair_shows_what_the_tour_says(tour: Tour, ensembles: list[Ensemble]
             assert int(diverse[i, j]) != target
     others = sum(int(vanilla[i, j]) == target for i, j in itertools.permutations(range(3), 2))
     assert others > 3
+    assert correct_pairs(pair, ensembles[:2]).all()
+
+
+def test_the_overlap_is_measured_again_on_correct_pairs(
+    tour: Tour, ensembles: list[Ensemble]
+) -> None:
+    vanilla, diverse = ensembles[0], compiled(ensembles[1])
+    drawn = draw_pairs(load(Split.SAMPLE), PAIRS, SEED)
+    pairs = drawn.subset(correct_pairs(drawn, [vanilla, diverse]))
+    assert len(pairs) == tour.pairs
+    sees = diversity(diverse, pairs, layers=[LAYER]).sees_target[0]
+    others = sum(int(sees[i, j].sum()) for i, j in itertools.permutations(range(3), 2))
+    seen, predictions = tour.overlap[SHOWN[1]]
+    assert predictions == 6 * len(pairs)
+    assert others == pytest.approx(seen, abs=2)  # another processor may round otherwise
 
 
 def test_transfer_is_measured_again(tour: Tour, ensembles: list[Ensemble]) -> None:
@@ -95,7 +111,7 @@ def test_the_image_is_chosen_among_others(tour: Tour, ensembles: list[Ensemble])
     place = images.indices.tolist().index(tour.image)
     some = images.subset(sorted({place, *range(0, 1000, 25)}))
     fast = [compiled(each) for each in ensembles]
-    candidates = _correct_everywhere(fast, some)
+    candidates = some.subset(all_correct(fast, some))
     assert 1 < len(candidates) < len(some)
     chosen = _suitable_images(fast, candidates)
     assert chosen.indices.tolist() == [tour.image]
@@ -109,13 +125,19 @@ def test_the_image_is_chosen_among_others(tour: Tour, ensembles: list[Ensemble])
         assert len(_suitable_images(others, chosen)) == 0
 
 
-@pytest.mark.parametrize(
-    ("own", "vanilla", "diverse", "suitable"),
-    [(3, 4, 0, True), (3, 3, 0, False), (2, 4, 0, False), (3, 6, 1, False)],
-)
-def test_which_pairs_are_suitable(own: int, vanilla: int, diverse: int, suitable: bool) -> None:
-    counts = Counts(own, 3, vanilla, 6, 0, 3), Counts(3, 3, diverse, 6, 0, 3)
-    assert _is_suitable(*counts) is suitable
+def test_which_pairs_are_suitable() -> None:
+    """By how many features are the target's to their own member, and to others of each ensemble."""
+    cases = [(3, 4, 0, True), (3, 3, 0, False), (2, 4, 0, False), (3, 6, 1, False)]
+    vanilla, diverse = (torch.zeros(1, 3, 3, len(cases), dtype=torch.bool) for _ in range(2))
+    different = list(itertools.permutations(range(3), 2))
+    for k, (own, most, none, _) in enumerate(cases):
+        for i in range(3):
+            vanilla[0, i, i, k], diverse[0, i, i, k] = i < own, True
+        for sees, count in ((vanilla, most), (diverse, none)):
+            for i, j in different[:count]:
+                sees[0, i, j, k] = True
+    features = (Diversity(sees.double(), sees, (LAYER,)) for sees in (vanilla, diverse))
+    assert _suitable_pairs(*features).tolist() == [suitable for *_, suitable in cases]
 
 
 def test_without_a_suitable_image_there_is_no_tour() -> None:

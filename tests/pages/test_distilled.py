@@ -14,12 +14,13 @@ from streamlit.testing.v1 import AppTest
 from dverge import checkpoints
 from dverge.attacks import REPORT_DISTILLATION, AttackConfig, Norm
 from dverge.data import CLASSES, Split, load
-from dverge.evaluation.diversity import draw_pairs
+from dverge.evaluation.diversity import correct_pairs, draw_pairs
 from dverge.exploration.distilled import Distilled, Says, distilled, one_pair
 from dverge.exploration.overlap import overlap, overlap_in_words
 from dverge.models import Ensemble, compiled, seeded_conv
-from pages.widgets.distilled import overlap as overlap_section
+from pages.widgets.distilled import pairs
 from pages.widgets.distilled.pair_form import FIRST_SOURCE, FIRST_TARGET
+from pages.widgets.distilled.pairs import SCALE_NOTE
 from pages.widgets.distilled.view import record
 from tests.pages.conftest import ROOT
 from tests.pages.screen import (
@@ -50,6 +51,11 @@ def cards(app: AppTest, kind: str = "dv-features") -> list[str]:
     return bodies(app, f'<div class="dv {kind}')
 
 
+def origin(app: AppTest) -> str:
+    """The caption that says which images are shown."""
+    return next(each.value for each in app.caption if each.value.startswith("Source: "))
+
+
 @cache
 def fast(name: str) -> Ensemble:
     return compiled(checkpoints.load(ROOT / "checkpoints" / name))
@@ -74,6 +80,7 @@ def both(*numbers: int, step: int | None = None, **more: Any) -> str:
 def test_opens_with_vanilla_beside_dverge_and_shows_the_librarys_answers(shipped: Path) -> None:
     app = opened()
     assert errors(app) == [] and sentences(app) == [both()]
+    assert text(app).count("Features of every layer, L∞ eps 0.07, 10 steps of 0.007") == 2
     for body, name in zip(cards(app), (VANILLA, DVERGE), strict=True):
         assert body.count("<img") == 15
         expected = features(name)
@@ -86,7 +93,7 @@ def test_opens_with_vanilla_beside_dverge_and_shows_the_librarys_answers(shipped
                     share = 100 * expected.log_probs[i, layer, -1, j].max().exp().item()
                     assert title.endswith(f"{CLASSES[answer]}, {share:.0f} %")
         assert next(marks, None) is None
-    assert "chosen to explain" in app.caption[1].value
+    assert "chosen to explain" in origin(app)
 
 
 def test_the_matrix_is_the_chosen_layers(shipped: Path) -> None:
@@ -119,10 +126,13 @@ def test_a_link_holds_the_whole_view(shipped: Path) -> None:
     expected = overlap_in_words([(DVERGE, features(DVERGE, 5, 9, config))], 2)
     assert errors(app) == [] and sentences(app) == [expected]
     assert expected.startswith("After 2 of 4 steps")
+    setting = "L∞ eps 0.1, 2 of 4 steps of 0.03"
+    assert f"Perturbations of every layer, {setting}" in text(app)
+    assert f"**Layer 3, answer by answer** :small[{setting}]" in text(app)
     assert app.segmented_control(key="layer").value == 3
     assert app.toggle(key="perturbations").value
-    assert "eps 0.1 by 4 steps of 0.03" in app.caption[1].value
-    assert "chosen to explain" not in app.caption[1].value
+    assert "L∞ eps 0.1, 4 steps of 0.03" in origin(app)
+    assert "chosen to explain" not in origin(app)
 
 
 def test_scrub_and_change_the_pair(shipped: Path) -> None:
@@ -202,23 +212,36 @@ def test_members_differ_in_number(folders: Path) -> None:
     assert not errors(app) and "there is only one" in app.markdown[-1].value
 
 
-def test_eq_2_of_the_pair_and_of_many(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overlap_section, "PAIRS", (4, 12, 16))
+def table(app: AppTest) -> str:
+    (body,) = [each for each in cards(app, "dv-scroll") if "dv-many" in each]
+    return body
+
+
+def test_the_pair_and_many_correct_pairs(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairs, "DRAWN", (12, 256))
     app = opened()
-    sentence = next(t.value for t in app.markdown if t.value.startswith("Eq. 2 of this pair"))
+    sentence = next(t.value for t in app.markdown if t.value.startswith("On this pair the overlap"))
     for name in (VANILLA, DVERGE):
-        assert f"{features(name).loss():.2f} nats in {name}" in sentence
+        counts = features(name).counts()
+        share = f"{100 * counts.others / counts.others_of:.0f} % in {name}"
+        assert share in sentence.split("Eq. 2")[0]
+        assert f"{features(name).loss():.2f} nats in {name}" in sentence.split("Eq. 2")[1]
+    assert SCALE_NOTE in text(app) and "right about both images" not in text(app)
     assert not [each for each in cards(app, "dv-scroll") if "dv-many" in each]
     app.session_state["many-pairs"] = True
     app.run()
-    (body,) = [each for each in cards(app, "dv-scroll") if "dv-many" in each]
-    for name, row in zip((VANILLA, DVERGE), body.split("<tbody>")[1].split("</tr>"), strict=False):
-        expected = overlap(fast(name), draw_pairs(load(Split.SAMPLE), 12, 0))
-        shares = (expected.others(), expected.own(), expected.ground())
+    drawn = draw_pairs(load(Split.SAMPLE), 256, 0)
+    left = drawn.subset(correct_pairs(drawn, [fast(VANILLA), fast(DVERGE)]))
+    assert "Source unchanged" not in table(app)  # no correct answer on a source is the target
+    rows = table(app).split("<tbody>")[1].split("</tr>")
+    for name, row in zip((VANILLA, DVERGE), rows, strict=False):
+        expected = overlap(fast(name), left)
+        assert expected.ground().value == 0
         assert name in row
         assert re.findall(r'<td class="here">([\d.]+)<small>', row) == [
+            f"{expected.others().value:.1f}",
+            f"{expected.own().value:.1f}",
             f"{expected.loss().value:.2f}",
-            *(f"{share.value:.1f}" for share in shares),
         ]
         counts = features(name).counts()
         place = (
@@ -226,7 +249,23 @@ def test_eq_2_of_the_pair_and_of_many(shipped: Path, monkeypatch: pytest.MonkeyP
             f"{expected.as_many(counts.others):.0f} %"
         )
         assert any(name in each.value and place in each.value for each in app.markdown)
-    assert "12 pairs of the 1,000 bundled" in text(app)
+    assert f"{len(left)} of 256 random pairs of bundled test images (seed 0)" in text(app)
+    assert text(app).count("All layers, L∞ eps 0.07, 10 steps of 0.007") == 2
+
+
+def test_all_pairs_on_request(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairs, "DRAWN", (8, 12))
+    app = opened(source_image="5", target_image="9")
+    assert f"Not every submodel of {DVERGE} is right about both images." in text(app)
+    app.session_state["many-pairs"] = True
+    app.run()
+    assert "Too few pairs to measure: of 12 random pairs" in text(app)
+    app.toggle(key="all-pairs").set_value(True).run()
+    assert errors(app) == [] and "All 12 random pairs of bundled test images" in text(app)
+    expected = overlap(fast(VANILLA), draw_pairs(load(Split.SAMPLE), 12, 0))
+    assert "Source unchanged" in table(app)
+    for figure in (expected.others(), expected.own(), expected.ground()):
+        assert f'<td class="here">{figure.value:.1f}<small>' in table(app)
 
 
 def test_the_record_holds_everything(shipped: Path) -> None:

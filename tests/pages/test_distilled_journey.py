@@ -68,7 +68,7 @@ def test_a_pair_from_its_features_to_many_pairs(server: str, page: Page) -> None
     assert downloaded(page, "PNG").startswith(b"\x89PNG")
 
     page.get_by_text("Measure many pairs").click()
-    table = page.get_by_role("table").filter(has_text="Source unchanged")
+    table = page.get_by_role("table").filter(has_text="Other submodels: overlap")
     expect(table.get_by_role("row").last).to_contain_text(VANILLA)
     expect(page.get_by_text(re.compile(r"as often or more often in \d+ % of"))).to_be_visible()
     nothing_went_wrong(page)

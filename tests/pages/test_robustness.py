@@ -18,11 +18,14 @@ from dverge.attacks import Norm, pgd
 from dverge.charts.tables import result_frame
 from dverge.data import Split, load
 from dverge.evaluation.comparison import Standing, claims
-from dverge.evaluation.diversity import diversity, draw_pairs
+from dverge.evaluation.diversity import correct_pairs, draw_pairs
 from dverge.evaluation.protocols import Protocol
 from dverge.evaluation.store import all_results
 from dverge.evaluation.transfer import Transfer, transfer
+from dverge.exploration.overlap import Mean, overlap
 from dverge.results import Result
+from pages.widgets.distilled import pairs
+from pages.widgets.distilled.pairs import SCALE_NOTE
 from pages.widgets.robustness import pair_tabs
 from pages.widgets.robustness.view import FIRST_ATTACK
 from pages.widgets.shared.resources import load_ensemble, load_fast
@@ -183,12 +186,13 @@ def test_without_a_vanilla_ensemble_nothing_is_compared(folders: Path) -> None:
 
 @pytest.fixture
 def computing(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Mock, Mock]]:
-    """Records the computing of transfer and diversity, on few images."""
-    mocks = Mock(wraps=transfer), Mock(wraps=diversity)
-    values = {"transfer": mocks[0], "diversity": mocks[1], "IMAGES": 40, "PAIRS": 8}
-    for name, value in values.items():
-        monkeypatch.setattr(pair_tabs, name, value)
-    caches = (pair_tabs._transfer, pair_tabs._diversity, load_ensemble, load_fast)
+    """Records the computing of transfer and overlap, on few images."""
+    mocks = Mock(wraps=transfer), Mock(wraps=overlap)
+    monkeypatch.setattr(pair_tabs, "transfer", mocks[0])
+    monkeypatch.setattr(pair_tabs, "IMAGES", 40)
+    monkeypatch.setattr(pairs, "overlap", mocks[1])
+    monkeypatch.setattr(pairs, "DRAWN", (12, 256))
+    caches = (pair_tabs._transfer, pairs.overlap_of, pairs._correct, load_ensemble, load_fast)
     for cached in caches:
         cached.clear()
     yield mocks
@@ -232,31 +236,66 @@ def test_transfer_within_and_across(shipped: Path, computing: tuple[Mock, Mock])
         f"n = {own.n} images."
         for own in (is_the_librarys(0, 0), is_the_librarys(1, 1))
     ]
+    assert text(app).count("PGD L∞ 0.02, 10 steps, crafted on the same ensemble") == 2
     app.selectbox(key="transfer-source").select(DVERGE).run()
     assert errors(app) == [] and len(charts(app)) == 3
-    assert f"Crafted on {DVERGE}. n = {is_the_librarys(1, 0).n} images." in text(app)
+    assert f"PGD L∞ 0.02, 10 steps, crafted on {DVERGE}" in text(app)
+    assert f"n = {is_the_librarys(1, 0).n} images." in [each.value for each in app.caption]
     app.select_slider(key="transfer-eps").set_value(8 / 255).run()
-    assert errors(app) == []
+    assert errors(app) == [] and f"PGD L∞ 8/255, 10 steps, crafted on {DVERGE}" in text(app)
     is_the_librarys(1, 0, 8 / 255)
     assert computing[0].call_count == 5
 
 
-def test_diversity_of_all_layers_and_of_one(shipped: Path, computing: tuple[Mock, Mock]) -> None:
+def test_overlap_and_eq_2_of_all_layers_and_of_one(
+    shipped: Path, computing: tuple[Mock, Mock]
+) -> None:
     app = show(opened_on_two(), "Diversity")
-    pairs = draw_pairs(load(Split.SAMPLE), 8, seed=0)
-    expected = diversity(load_fast(checkpoints.read(shipped / "checkpoints" / DVERGE)), pairs)
+    infos = [checkpoints.read(shipped / "checkpoints" / name) for name in (VANILLA, DVERGE)]
+    both = [load_fast(info) for info in infos]
+    drawn = draw_pairs(load(Split.SAMPLE), 256, seed=0)
+    correct = correct_pairs(drawn, both)
+    expected = overlap(both[1], drawn.subset(correct))
 
-    def mean_is(values: Any, unit: str) -> bool:
-        captions = [each.value for each in app.caption if each.value.startswith("Mean between")]
-        mean = (values.sum() - values.trace()) / 6
-        return captions[1] == f"Mean between different submodels: {mean:.2f} {unit}."
+    def mean_is(mean: Mean, unit: str) -> bool:
+        captions = [each.value for each in app.caption if each.value.startswith("Between")]
+        ends = f"{max(mean.low, 0):.1f} to {mean.high:.1f}"
+        figure = f"{mean.value:.1f} {unit} (95 % interval {ends})"
+        return captions[1] == f"Between different submodels, {figure}."
 
-    assert mean_is(expected.matrix(), "nats")
+    left = f"{int(correct.sum())} of 256 random pairs of bundled test images"
+    assert mean_is(expected.others(), "%")  # first, as it does not depend on the logits' scale
+    assert left in text(app) and SCALE_NOTE not in text(app)
+    app.segmented_control(key="diversity-what").set_value(pair_tabs.LOSS).run()
+    assert mean_is(expected.loss(), "nats")
+    assert left in text(app) and SCALE_NOTE in text(app)
     app.selectbox(key="diversity-layer").select("layer 2").run()
-    assert mean_is(expected.matrix(2), "nats")
+    assert mean_is(expected.loss(2), "nats")
+    setting = "layer 2, L∞ eps 0.07, 10 steps of 0.007"
+    assert text(app).count(f"Eq. 2, {setting}") == 2
     app.segmented_control(key="diversity-what").set_value(pair_tabs.OVERLAP).run()
-    assert mean_is(expected.overlap(2), "%")
+    assert mean_is(expected.others(2), "%")
+    assert text(app).count(f"Overlap, {setting}") == 2
     assert errors(app) == [] and computing[1].call_count == 2
+
+
+def test_the_pairs_are_of_all_ensembles_shown_or_all(
+    shipped: Path, computing: tuple[Mock, Mock]
+) -> None:
+    def n() -> int:
+        return len(computing[1].call_args.args[1])
+
+    app = show(opened_on_two(), "Diversity")
+    both = n()
+    app.multiselect(key="robust-ensembles").set_value([]).run()
+    assert 10 <= both < n() < 256
+    app.multiselect(key="robust-ensembles").set_value([DVERGE]).run()
+    app.segmented_control(key="pairs").set_value(12).run()
+    assert "Too few pairs to measure: of 12 random pairs" in text(app)
+    assert errors(app) == [] and len(charts(app)) == 1  # the summary's
+    app.toggle(key="all-pairs").set_value(True).run()
+    assert n() == 12 and "all 12 random pairs of bundled test images" in text(app)
+    assert errors(app) == [] and len(charts(app)) == 3
 
 
 def test_a_tampered_checkpoint_is_an_error_in_its_card(
@@ -264,7 +303,11 @@ def test_a_tampered_checkpoint_is_an_error_in_its_card(
 ) -> None:
     tamper(folders / "checkpoints")
     app = opened_on_two()
-    for tab in ("Transfer", "Diversity"):
+    for tab, cards in (("Transfer", 1), ("Diversity", 0)):  # which compares all ensembles shown
         (error,) = errors(show(app, tab))
         assert f"{WEIGHTS} does not match" in error
-        assert len(charts(app)) == 2  # the summary's, which is stored, and the other ensemble's
+        assert len(charts(app)) == 1 + cards  # the summary's, which is stored
+    app.segmented_control(key="pairs").set_value(12).run()
+    app.toggle(key="all-pairs").set_value(True).run()
+    (error,) = errors(app)
+    assert f"{WEIGHTS} does not match" in error and len(charts(app)) == 2

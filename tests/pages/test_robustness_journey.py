@@ -41,7 +41,7 @@ CONTENTS: dict[str, str | re.Pattern[str]] = {
     "All figures": re.compile(r"\d+ figures on 1,000 test images\."),
     "Against eps": "Drag to move, scroll to zoom.",
     "Sanity": "makes a model look robust",
-    "Diversity": "The vulnerability diversity metric d of Eq. 2",
+    "Diversity": "lower means fewer shared weaknesses",
     "Transfer": "Lower is better for the defence.",
 }
 

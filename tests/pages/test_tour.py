@@ -10,7 +10,7 @@ from dverge.exploration.tour import SHOWN, read_tour
 from dverge.results import MIXTURE_NAME
 from pages.widgets.robustness.view import FIRST_ATTACK, standing_of, usual_images
 from pages.widgets.tour.steps import STEPS
-from tests.pages.screen import errors, html, open_page, press
+from tests.pages.screen import errors, html, open_page, press, text
 
 
 def test_each_step_has_a_link(shipped: Path) -> None:
@@ -19,7 +19,17 @@ def test_each_step_has_a_link(shipped: Path) -> None:
         assert errors(app) == []
         assert app.title[0].value == step.title
         assert "dv-lead" in html(app) and "dv-figure" in html(app)
+        if number == 5:
+            setting = "layer 5, L∞ eps 0.07, 10 steps of 0.007"
+            for name, (seen, of) in read_tour().overlap.items():
+                share = f"<b>{100 * seen / of:.1f} %</b><span>overlap in {name} ({setting}), of "
+                assert f"{share}{of:,} answers" in html(app)
+            assert text(app).count(f"Distilled from {setting}") == 2
+            assert f"over {read_tour().pairs} of 2,000 random pairs" in text(app)
+        if number in (2, 6, 7):
+            assert "PGD L∞ 8/255, 10 steps, on the mixture" in text(app)
         if number == 4:
+            assert text(app).count("PGD L∞ 8/255, 10 steps, on each submodel") == 2
             for name, (fooled, attacks) in read_tour().transfer.items():
                 share = f"<b>{100 * fooled / attacks:.0f} %</b>"
                 assert f"{share}<span>of {attacks:,} attacks carry over in {name}" in html(app)

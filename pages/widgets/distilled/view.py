@@ -21,6 +21,7 @@ from dverge.charts.pictures import data_uri
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import CLASSES
 from dverge.evaluation.diversity import Pairs
+from dverge.evaluation.naming import distillation_title
 from dverge.exploration.distilled import Distilled, Says
 from dverge.exploration.examine import model_names
 from dverge.exploration.overlap import overlap_in_words
@@ -78,6 +79,11 @@ class PairView:
     def named(self) -> dict[str, Distilled]:
         return {info.name: each for info, each in self.features}
 
+    @property
+    def setting(self) -> str:
+        """How the features shown were distilled."""
+        return distillation_title(self.first.config, self.step)
+
     def sentence(self) -> str:
         return overlap_in_words(list(self.named.items()), self.step)
 
@@ -104,9 +110,17 @@ def show_pair(features: Features) -> None:
         with st.grid(min(len(features), 2), min_column_width=420):
             for info, each in features:
                 with st.container(border=True):
-                    show_heading(info)
+                    what = "Perturbations" if view.perturbed else "Features"
+                    show_title(info, f"{what} of every layer, {view.setting}")
                     _show_features(each, view)
         show_downloads(view)
+
+
+def show_title(info: CheckpointInfo, subtitle: str) -> None:
+    """The top of a card: the ensemble, and with which settings its figures were measured."""
+    with st.container(gap=None):
+        show_heading(info)
+        st.caption(subtitle)
 
 
 def _choose_view(features: Features, first: DeltaGenerator, second: DeltaGenerator) -> PairView:
@@ -155,7 +169,12 @@ def _show_ends(pair: Pairs) -> None:
 def _show_course(view: PairView) -> None:
     colours = {info.name: colour_of(info) for info, _ in view.features}
     st.altair_chart(
-        distance_chart(distance_frame(view.named, view.layer), colours, view.step),
+        distance_chart(
+            distance_frame(view.named, view.layer),
+            colours,
+            view.step,
+            f"Layer {view.layer}, {distillation_title(view.first.config)}",
+        ),
         key="course",
         alt=f"Distance to the target's features in layer {view.layer} against the step",
     )
@@ -179,7 +198,7 @@ def _show_features(distilled: Distilled, view: PairView) -> None:
             figures += _feature(image, f"{name}, layer {layer}", cells[i][layer - 1], i)
         rows.append(f"<p>distilled on {name}</p><div>{figures}</div>")
     show_html("".join(rows), "dv-features")
-    st.markdown(f"**Layer {view.layer}, answer by answer**")
+    st.markdown(f"**Layer {view.layer}, answer by answer** :small[{view.setting}]")
     lines = [
         feature_cells(distilled, distilled.unchanged[0]),
         *(layers[view.layer - 1] for layers in cells),
@@ -252,8 +271,8 @@ def _sheet(view: PairView) -> bytes:
     source, target = (end_title(each) for each in (view.pair.sources, view.pair.targets))
     what = "perturbations" if view.perturbed else "features"
     footer = (
-        f"Distilled {what} of {source} towards {target}, {settings(view.first)}. T: taken for the "
-        "target, S: for the source, o: for another class; by submodels 1, 2, … and the mixture (M)."
+        f"Distilled {what} of {source} towards {target}, {view.setting}. T: taken for the target, "
+        "S: for the source, o: for another class; by submodels 1, 2, … and the mixture (M)."
     )
     return feature_sheet(view.named, view.step, view.perturbed, view.sentence(), footer)
 
@@ -271,10 +290,3 @@ def record(features: Features) -> str:
         {"sentence": overlap_in_words([(i.name, d) for i, d in features]), "ensembles": ensembles},
         indent=2,
     )
-
-
-def settings(features: Distilled) -> str:
-    """How the features were distilled, as text."""
-    config = features.config
-    noun = "step" if config.steps == 1 else "steps"
-    return f"within eps {config.eps:g} by {config.steps} {noun} of {config.step_size:g}"

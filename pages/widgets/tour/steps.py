@@ -8,17 +8,18 @@ from html import escape
 
 import streamlit as st
 
-from dverge.attacks import MIXTURE, Victim
+from dverge.attacks import MIXTURE, REPORT_DISTILLATION, Victim
 from dverge.charts.robustness import standing_chart, standing_frame
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import CLASSES, ImageSet, Split, load
 from dverge.evaluation.diversity import Pairs
+from dverge.evaluation.naming import attack_title, distillation_title, eps_title
 from dverge.exploration.distilled import Distilled, distilled
 from dverge.exploration.examine import Examination, carried_over, model_names
 from dverge.exploration.noise import NoiseTest, noise_test
 from dverge.exploration.tour import ATTACK, DRAWS, LAYER, PAIRS, SEED, Tour
 from dverge.results import MIXTURE_NAME, Result
-from pages.widgets.distilled.view import feature_cells
+from pages.widgets.distilled.view import feature_cells, show_title
 from pages.widgets.lab.tabs import answer_cells
 from pages.widgets.lab.view import outcome_of
 from pages.widgets.robustness.view import FIRST_ATTACK, standing_of, usual_images
@@ -26,7 +27,6 @@ from pages.widgets.shared.attack_form import AttackChoice
 from pages.widgets.shared.cards import (
     show_answers,
     show_figures,
-    show_heading,
     show_html,
     show_matrix,
     show_pictures,
@@ -37,6 +37,10 @@ from pages.widgets.shared.resources import BY_CONTENT, colour_of, load_ensemble
 
 SCALE = 16 / 255
 LARGE = 300  # px
+BUDGET = f"L∞ {eps_title(ATTACK.eps)}"
+PGD = attack_title("pgd-linf", {"eps": ATTACK.eps, "steps": ATTACK.steps})
+ON_MIXTURE = f"{PGD}, on the mixture"
+FEATURES = f"layer {LAYER}, {distillation_title(REPORT_DISTILLATION)}"
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,7 @@ def show_attack(view: TourView) -> None:
         f"<b>{says}</b>, with {100 * float(outcome.after[-1].max()):.0f} % confidence. An "
         "<b>adversarial attack</b> has followed its gradient for ten steps."
     )
+    st.caption(ON_MIXTURE)
     show_pictures(outcome, SCALE, LARGE)
     if (figures := view.robust(view.vanilla)) is not None:
         clean, robust = figures
@@ -143,14 +148,17 @@ def show_noise(view: TourView) -> None:
     )
     show_figures(
         [
-            (outcome.adversarial, "Attacked", f"the mixture says: {attacked}"),
-            (noise.image, "Random noise of the same size", f"the mixture says: {noisy}"),
+            (outcome.adversarial, f"Attacked, {PGD}", f"the mixture says: {attacked}"),
+            (noise.image, f"Random noise, {BUDGET}", f"the mixture says: {noisy}"),
         ],
         LARGE,
     )
     _figures(
-        (f"{noise.fooled[-1]} of {noise.draws}", "random perturbations fool the mixture"),
-        ("1 of 1", "attack does"),
+        (
+            f"{noise.fooled[-1]} of {noise.draws}",
+            f"random perturbations of {BUDGET} fool the mixture",
+        ),
+        ("1 of 1", f"attack does, {PGD}"),
     )
 
 
@@ -169,7 +177,7 @@ def show_transfer(view: TourView) -> None:
     with st.grid(2, min_column_width=380):
         for info in (view.vanilla, view.diverse):
             with st.container(border=True):
-                show_heading(info)
+                show_title(info, f"{PGD}, on each submodel")
                 names = model_names(len(info.card.members))[:-1]
                 outcomes = [view.outcome(info, Victim(i)) for i in range(len(names))]
                 cells = [answer_cells(each)[:-1] for each in outcomes]
@@ -180,7 +188,7 @@ def show_transfer(view: TourView) -> None:
         *(
             (
                 f"{100 * fooled / attacks:.0f} %",
-                f"of {attacks:,} attacks carry over in {name}, over many images",
+                f"of {attacks:,} attacks carry over in {name}, over many images ({PGD})",
             )
             for name, (fooled, attacks) in view.tour.transfer.items()
         )
@@ -192,29 +200,30 @@ def show_features(view: TourView) -> None:
     pair = _pair(view.tour)
     source, target = (CLASSES[int(each.labels[0])] for each in (pair.sources, pair.targets))
     _lead(
-        f"What are such weaknesses? Here is a {source}, changed slightly until one submodel takes "
-        f"it for a {target}: a <b>distilled feature</b> of that submodel. Others that also see the "
-        f"{target} in it share the weakness. DVERGE makes that rarer."
+        f"What are such weaknesses? Here is a picture of class {source}, changed slightly until "
+        f"one submodel says {target}: a <b>distilled feature</b> of that submodel. Others that "
+        "also say so share the weakness. DVERGE makes that rarer."
     )
     with st.grid(2, min_column_width=380):
         for info in (view.vanilla, view.diverse):
             with st.container(border=True):
-                show_heading(info)
+                show_title(info, f"Distilled from {FEATURES}")
                 _show_features(info, pair)
     _figures(
         *(
             (
-                f"{100 * seen / of:.0f} %",
-                f"of {of:,} answers about another submodel's feature name its target in {name}",
+                f"{100 * seen / of:.1f} %",
+                f"overlap in {name} ({FEATURES}), of {of:,} answers",
             )
             for name, (seen, of) in view.tour.overlap.items()
         )
     )
     st.caption(
-        f"Source: test image {view.tour.source}; target: test image {view.tour.target}. Distilled "
-        f"from the outputs (layer {LAYER}), eps 0.07, 10 steps. Chosen by code: only "
-        f"{view.tour.pairs_fitting} of {PAIRS} random pairs of bundled test images show it so "
-        "clearly; the large figures are over all of them."
+        f"Source: test image {view.tour.source}; target: test image {view.tour.target}. The "
+        "overlap is the share of answers about another submodel's feature that name its target, "
+        f"over {view.tour.pairs} of {PAIRS:,} random pairs of bundled test images: those whose "
+        "source and target every submodel of both ensembles classifies correctly. Chosen by code: "
+        f"only {view.tour.pairs_fitting} of these pairs show it so clearly."
     )
 
 
@@ -267,7 +276,7 @@ def show_remedy(view: TourView) -> None:
     known = [each for each in standings if each is not None]
     left, right = st.columns(2, gap="large")
     with left, st.container(border=True):
-        show_heading(view.trained)
+        show_title(view.trained, ON_MIXTURE)
         outcome = view.outcome(view.trained)
         show_verdict(outcome)
         show_pictures(outcome, SCALE)
@@ -289,7 +298,7 @@ def _show_beside(view: TourView, infos: Sequence[CheckpointInfo]) -> None:
     with st.grid(2, min_column_width=380):
         for info in infos:
             with st.container(border=True):
-                show_heading(info)
+                show_title(info, ON_MIXTURE)
                 outcome = view.outcome(info)
                 show_verdict(outcome)
                 show_pictures(outcome, SCALE)
