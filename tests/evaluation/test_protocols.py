@@ -181,7 +181,6 @@ def one_step(eps: float) -> ProjectedGradient:
 CONTENT: dict[Protocol, list[Measurement]] = {
     Protocol.STANDARD: [
         one_step(0.03),
-        pgd_of(0.03, 50, restarts=3),
         pgd_of(EIGHT, 50, restarts=3),
         *strong((LINF, 0.03), (LINF, EIGHT), (L2, 0.5)),
     ],
