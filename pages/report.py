@@ -36,6 +36,7 @@ from dverge.reproduction.ablation import ABOUT, VARIANTS, read_ablation
 from dverge.reproduction.claims import Verdict, judge_all
 from dverge.reproduction.matching import ReproducedFigure, Reproduction, reproduce
 from dverge.reproduction.printed import PAPER, REPORT, SETTINGS
+from dverge.reproduction.unseen import unseen_text
 from dverge.results import MIXTURE_NAME
 from pages.widgets.report.retrain import retraining_popover, show_queued
 from pages.widgets.report.tables import show_claims, show_names, show_tables
@@ -136,6 +137,7 @@ def show_more(reproduction: Reproduction) -> None:
             st.table(ablation_frame(variants).set_index("Recipe"))
             measured = f"{len(variants)} of {len(VARIANTS)} measured"
             st.caption(f"{ABOUT} {measured}, by `python -m dverge ablation`.")
+            st.caption(unseen_text(reproduction))
     show_queued()
 
 

@@ -14,6 +14,7 @@ from dverge.reproduction.ablation import ABOUT, read_ablation
 from dverge.reproduction.claims import HISTORY, Answer, Finding, Verdict
 from dverge.reproduction.matching import ReproducedTable, Reproduction
 from dverge.reproduction.printed import COLUMNS, PAPER, REPORT, Claim
+from dverge.reproduction.unseen import unseen_text
 from dverge.results import MIXTURE_NAME
 
 DEFINITION = (
@@ -107,7 +108,7 @@ def outcome_counts(verdicts: Sequence[Verdict]) -> str:
 def images_text(reproduction: Reproduction) -> str:
     """Which images the columns are of."""
     names = {Protocol.REPORT: "here", Protocol.STANDARD: "standard"}
-    names[Protocol.AUTOATTACK] = "AutoAttack"
+    names |= {Protocol.AUTOATTACK: "AutoAttack", Protocol.HEADLINE: "headline"}
     parts = [
         f"{names[protocol]}: {images.title}" for protocol, images in reproduction.images.items()
     ]
@@ -194,6 +195,7 @@ def report_markdown(reproduction: Reproduction, verdicts: Sequence[Verdict]) -> 
         parts += [f"## {table.printed.title}", to_markdown(frame)]
         parts.append(training_text(reproduction, table))
     parts += ["## Beyond the report", to_markdown(table_frame(reproduction.mixtures))]
+    parts.append(unseen_text(reproduction))
     parts += _ablation_parts()
     parts += ["## Why they differ", differences_markdown()]
     parts += ["## What holds, and what does not", f"{outcome_counts(verdicts)} {READING}"]

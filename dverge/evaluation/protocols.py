@@ -36,7 +36,7 @@ RESTARTS = 3
 BUDGETS = ((Norm.LINF, REPORT_EPS), (Norm.LINF, EPS), (Norm.L2, L2_EPS))
 LADDER = (2 / 255, 4 / 255, EPS, 16 / 255, 0.25)
 STEPS = (1, 5, 10, 50)
-CURVE = (0.005, 0.01, 0.015, 0.02, 0.03, EPS, 0.04, 0.05, 0.06, 0.07)
+CURVE = (0.005, 0.01, 0.02, EPS, 0.04, 0.05, 0.07)
 
 
 class Protocol(enum.StrEnum):

@@ -31,6 +31,7 @@ SETTINGS: dict[Protocol, dict[str, tuple[str, dict[str, Any]]]] = {
         "pgd-linf": ("strong-linf", {"eps": EPS}),
         "pgd-l2": ("strong-l2", {"eps": L2_EPS}),
     },
+    Protocol.HEADLINE: {"clean": ("clean", {}), "strong-linf": ("strong-linf", {"eps": EPS})},
     Protocol.AUTOATTACK: {
         "aa-linf": ("aa-linf", {"eps": EPS}),
         "aa-l2": ("aa-l2", {"eps": L2_EPS}),

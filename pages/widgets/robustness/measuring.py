@@ -46,7 +46,7 @@ PROTOCOL_HELP = {
     "alone. Slow and strict.",
     Protocol.AUTOATTACK_MEMBERS: "The same on each submodel: several times as slow.",
     Protocol.BLACK_BOX: "Images that were made on shipped ensembles of another seed.",
-    Protocol.CURVE: "The strong attack at ten budgets from 0.005 to 0.07.",
+    Protocol.CURVE: "The strong attack at seven budgets from 0.005 to 0.07.",
     Protocol.SANITY: "Whether an attack was too weak or a gradient masked.",
     Protocol.REPORT: "The attacks of the report's tables, which are not projected: for comparison "
     "with those tables only.",
