@@ -32,7 +32,7 @@ from dverge.data import Split, full_data_available, load
 from dverge.evaluation.autoattack import autoattack_available
 from dverge.evaluation.protocols import Protocol
 from dverge.evaluation.store import Images, results_stamp
-from dverge.reproduction.ablation import ABOUT, VARIANTS, read_ablation
+from dverge.reproduction.ablation import VARIANTS, about, read_ablation
 from dverge.reproduction.claims import Verdict, judge_all
 from dverge.reproduction.matching import ReproducedFigure, Reproduction, reproduce
 from dverge.reproduction.printed import PAPER, REPORT, SETTINGS
@@ -136,7 +136,7 @@ def show_more(reproduction: Reproduction) -> None:
             variants = read_ablation()
             st.table(ablation_frame(variants).set_index("Recipe"))
             measured = f"{len(variants)} of {len(VARIANTS)} measured"
-            st.caption(f"{ABOUT} {measured}, by `python -m dverge ablation`.")
+            st.caption(f"{about(variants)} {measured}, by `python -m dverge ablation`.")
             st.caption(unseen_text(reproduction))
     show_queued()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -43,11 +44,13 @@ def mixtures(name: str, protocol: Protocol) -> dict[tuple[str, str], Result]:
     """The shipped figures of a mixture, by attack in words and what it followed."""
     info = checkpoints.read(ROOT / "checkpoints" / name)
     (kept,) = [each for each in all_results(info) if each.protocol is protocol]
-    return {
-        (attack_title(row.attack, row.parameters), row.parameters.get("victim", "")): row
-        for row in kept.results
-        if row.model == MIXTURE_NAME
-    }
+    named = {(_setting(row), row.parameters.get("victim", "")): row for row in kept.results}
+    return {key: row for key, row in named.items() if row.model == MIXTURE_NAME}
+
+
+def _setting(row: Result) -> str:
+    about = {name: value for name, value in row.parameters.items() if name != "victim"}
+    return attack_title(row.attack, about)
 
 
 def stated(heading: str) -> dict[str, list[str]]:
@@ -58,27 +61,38 @@ def stated(heading: str) -> dict[str, list[str]]:
     return {title: cells for title, *cells in lines}
 
 
+def cells(rows: Iterable[Result]) -> list[str]:
+    return [f"{each.accuracy:.1f} ({each.ci_low:.1f}–{each.ci_high:.1f})" for each in rows]
+
+
 @pytest.mark.parametrize("name", SHOWN)
 def test_results_table_is_what_the_files_state(name: str) -> None:
-    figures = mixtures(name, Protocol.STANDARD)
-    columns = [("no attack", ""), ("FGSM 0.03", "worst"), ("Strong L∞ 8/255", "worst")]
-    columns += [("Strong L2 0.5", "worst"), ("PGD L∞ 8/255, 50 steps", "members")]
-    cells = [figures[column] for column in columns]
-    assert stated("mixture of | clean | FGSM 0.03")[f"`{name}`"] == [
-        f"{c.accuracy:.1f} ({c.ci_low:.1f}–{c.ci_high:.1f})" for c in cells
-    ]
-    assert {cell.n for cell in cells} == {1000}
+    whole, standard = (mixtures(name, each) for each in (Protocol.HEADLINE, Protocol.STANDARD))
+    of_all = [whole[column] for column in (("no attack", ""), ("Strong L∞ 8/255", "worst"))]
+    columns = [("Strong L2 0.5", "worst"), ("FGSM 0.03", "mixture"), ("FGSM 0.03", "worst")]
+    some = [standard[column] for column in (*columns, ("PGD L∞ 8/255, 50 steps", "members"))]
+    assert stated("mixture of | clean | strong")[f"`{name}`"] == cells([*of_all, *some])
+    assert {each.n for each in of_all} == {10_000} and {each.n for each in some} == {1000}
 
 
 @pytest.mark.parametrize(("title", "name"), AUTOATTACKED.items())
-def test_autoattack_is_what_the_files_state(title: str, name: str) -> None:
-    figures = mixtures(name, Protocol.AUTOATTACK)
-    budgets = ("L∞ 0.03", "L∞ 8/255", "L2 0.5")
-    cells = [figures[f"AutoAttack {budget}", "worst"] for budget in budgets]
-    assert stated("AutoAttack of")[title] == [
-        f"{c.accuracy:.1f} ({c.ci_low:.1f}–{c.ci_high:.1f})" for c in cells
+def test_autoattack_beside_strong_is_what_the_files_state(title: str, name: str) -> None:
+    every = mixtures(name, Protocol.STANDARD) | mixtures(name, Protocol.AUTOATTACK)
+    pairs = [
+        [every[f"{attack} {budget}", "mixture"] for attack in ("Strong", "AutoAttack")]
+        for budget in ("L∞ 0.03", "L∞ 8/255", "L2 0.5")
     ]
-    assert {cell.n for cell in cells} == {1000}
+    due = [" / ".join(f"{each.accuracy:.1f}" for each in pair) for pair in pairs]
+    assert stated("strong / AutoAttack of")[title] == due
+    assert {each.n for pair in pairs for each in pair} == {1000}
+
+
+@pytest.mark.parametrize(("title", "name"), AUTOATTACKED.items())
+def test_the_black_box_is_what_the_files_state(title: str, name: str) -> None:
+    own = mixtures(name, Protocol.BLACK_BOX)
+    due = [own[each, ""] for each in ("no attack", "Black box L∞ 0.03", "Black box L∞ 8/255")]
+    assert stated("black box of")[title] == cells(due)
+    assert {each.n for each in due} == {1000}
 
 
 def test_the_ablation_is_what_its_file_states() -> None:

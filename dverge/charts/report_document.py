@@ -10,7 +10,7 @@ from dverge.charts.reproduction import ablation_frame, cell_frame, table_frame
 from dverge.charts.tables import to_latex, to_markdown
 from dverge.errors import FileError
 from dverge.evaluation.protocols import Protocol
-from dverge.reproduction.ablation import ABOUT, read_ablation
+from dverge.reproduction.ablation import about, read_ablation
 from dverge.reproduction.claims import HISTORY, Answer, Finding, Verdict
 from dverge.reproduction.matching import ReproducedTable, Reproduction
 from dverge.reproduction.printed import COLUMNS, PAPER, REPORT, Claim
@@ -212,7 +212,7 @@ def _ablation_parts() -> list[str]:
         variants = read_ablation()
     except FileError as error:
         return [str(error)]
-    return [to_markdown(ablation_frame(variants)), ABOUT] if variants else []
+    return [to_markdown(ablation_frame(variants)), about(variants)] if variants else []
 
 
 def _markdown_of(verdict: Verdict) -> str:

@@ -7,7 +7,7 @@ missing, and resumes where it was stopped.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -51,9 +51,8 @@ COLUMNS: dict[str, dict[str, Any]] = {
 ABOUT = (
     "Each line is the tuned recipe with one thing changed, and shorter: {epochs} epochs, and the "
     "mean of the weights of the last {average_last}. So figures are lower than the checkpoint's. "
-    f"All start from {START} but for one. Mixtures, protocol standard, all 1,024 validation "
-    "images, so that a choice made here spoils no figure on test images; seed 0; one training "
-    "each, so that differences of a point or two say little."
+    f"All start from {START} but for one. Seed 0; one training each, so that differences of a "
+    "point or two say little."
 ).format(**SHORT)
 
 
@@ -103,6 +102,8 @@ def config_of(title: str) -> AdvtConfig:
 def ablate(file: Path = FILE, load_images: LoadImages = load) -> Iterator[tuple[str, float]]:
     """Train and measure the variants that the file lacks, and save each when it is done.
 
+    They are measured on the validation images: a choice made on test images spoils their figures.
+
     Yields:
         A variant's title and the share of its training that is done, 0 to 1.
 
@@ -113,7 +114,7 @@ def ablate(file: Path = FILE, load_images: LoadImages = load) -> Iterator[tuple[
     done = {variant.title: variant for variant in read_ablation(file)}
     for title in VARIANTS:
         config = config_of(title)
-        if title in done and done[title].config == config.to_dict():
+        if title in done and _is_current(done[title], config):
             continue
         images = load_images(Split.TRAIN), load_images(Split.VALIDATION)
         device = resolve_device(config.device)
@@ -126,6 +127,18 @@ def ablate(file: Path = FILE, load_images: LoadImages = load) -> Iterator[tuple[
         about = (title, config.to_dict(), round(seconds, 1), describe_device(device))
         done[title] = Variant(*about, results)
         write_json(file, [_plain(done[each]) for each in VARIANTS if each in done])
+
+
+def about(variants: Sequence[Variant]) -> str:
+    """What the figures of some variants are of, in sentences."""
+    images = dict.fromkeys(f"{f.n:,} {f.split} images" for v in variants for f in v.figures)
+    return f"{ABOUT} Mixtures, protocol standard, {' and '.join(images)}."
+
+
+def _is_current(variant: Variant, config: AdvtConfig) -> bool:
+    """Whether it was trained with these settings, and measured on the images to choose by."""
+    splits = {each.split for each in variant.figures}
+    return variant.config == config.to_dict() and splits == {Split.VALIDATION}
 
 
 def _plain(variant: Variant) -> dict[str, Any]:

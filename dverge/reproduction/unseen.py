@@ -35,9 +35,7 @@ def on_unseen_images(result: Result) -> Result:
 
 def unseen_text(reproduction: Reproduction) -> str:
     """The tuned mixture beside DVERGE+AdvT on the unseen images; "" where it was not measured."""
-    measured = [
-        _headline(reproduction.table(table).trained) for table in (TUNED_ADVT, DVERGE_ADVT)
-    ]
+    measured = [_headline(reproduction.table(table).trained) for table in (TUNED_ADVT, DVERGE_ADVT)]
     chosen = (
         "The tuned recipe was chosen on 1,000 of the test images and on the validation images, so "
         "its figures on those may flatter it."

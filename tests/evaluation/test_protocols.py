@@ -187,7 +187,7 @@ CONTENT: dict[Protocol, list[Measurement]] = {
     Protocol.HEADLINE: strong((LINF, EIGHT)),
     Protocol.BLACK_BOX: [BlackBox(0.03), BlackBox(EIGHT)],
     Protocol.CURVE: strong(
-        *((LINF, e) for e in (0.005, 0.01, 0.015, 0.02, 0.03, EIGHT, 0.04, 0.05, 0.06, 0.07)),
+        *((LINF, e) for e in (0.005, 0.01, 0.02, EIGHT, 0.04, 0.05, 0.07)),
         cumulative=True,
     ),
     Protocol.SANITY: [

@@ -85,9 +85,8 @@ def _heads(auto: Sequence[str]) -> str:
         for title, span in groups
     )
     second = "".join(
-        f'<th class="{source}" scope="col" title="{escape(text)}">{source}{_measured_by(column)}</th>'
-        if source == "standard"
-        else f'<th class="{source}" scope="col" title="{escape(text)}">{source}</th>'
+        f'<th class="{source}" scope="col" title="{escape(text)}">{source}'
+        f"{_measured_by(column) if source == 'standard' else ''}</th>"
         for column in COLUMNS
         for source, text in SOURCES.items()
     )
