@@ -192,6 +192,6 @@ def _hidden_gradient(other: Standing) -> str:
     return (
         f"Had the attack been {_title(alone)}, through the mean probability alone, "
         f"**{other.name}** would seem to hold on {alone.accuracy:.1f} % instead of "
-        f"{worst.accuracy:.1f} % ({missed}): part of its robustness is a gradient that is hard to "
+        f"{worst.accuracy:.1f} %, {missed}: part of its robustness is a gradient that is hard to "
         "follow."
     )

@@ -52,7 +52,7 @@ def unseen_text(reproduction: Reproduction) -> str:
 
 
 def _headline(trained: tuple[TrainedEnsemble, ...]) -> tuple[Result, ...]:
-    """The first training's mixture on the unseen images, without attack and under the strong one."""
+    """The first training's mixture on the unseen images, without attack and under the strong."""
     for each in trained:
         keys = [(Protocol.HEADLINE, MIXTURE_NAME, column) for column in ("clean", "strong-linf")]
         found = [each.results[key] for key in keys if key in each.results]

@@ -20,9 +20,9 @@ from dverge.data import Split, load
 from dverge.evaluation.comparison import Standing, claims
 from dverge.evaluation.evaluation import Evaluation
 from dverge.evaluation.protocols import EvaluationConfig, Protocol
-from dverge.evaluation.store import Images, all_results, results_under
-from dverge.results import Result
-from pages.widgets.robustness.view import FIRST_ATTACK
+from dverge.evaluation.store import Images, ResultFile, all_results, results_under
+from dverge.results import Result, headlines
+from pages.widgets.robustness.view import FIRST_ATTACK, SUMMARY_PROTOCOLS
 from tests.pages.conftest import ROOT, serve
 from tests.pages.walk import (
     BROWSER,
@@ -40,6 +40,9 @@ LONG = 240_000  # ms, for an evaluation on a busy machine
 CONTENTS: dict[str, str | re.Pattern[str]] = {
     "All figures": re.compile(r"\d+ figures on 1,000 test images\."),
     "Against eps": "Drag to move, scroll to zoom.",
+    "Classes": "an image counts for the answer to the first adversarial image",
+    "AutoAttack": "The interval is that of paired samples.",
+    "Black box": "each attacked by PGD and by momentum FGSM",
     "Sanity": "makes a model look robust",
     "Diversity": "lower means fewer shared weaknesses",
     "Transfer": "Lower is better for the defence.",
@@ -83,6 +86,10 @@ def measure_in_the_form(page: Page, images: int, protocol: str = "Standard") -> 
     page.get_by_role("button", name="Measure these ensembles").click()
 
 
+def kept_of(name: str) -> list[ResultFile]:
+    return all_results(checkpoints.read(ROOT / "checkpoints" / name))
+
+
 def made(root: Path, protocol: Protocol, images: int) -> list[Result]:
     """The baseline's results by the library; stored ones are not measured again."""
     config = EvaluationConfig((VANILLA,), protocol, Split.TEST, images)
@@ -90,6 +97,21 @@ def made(root: Path, protocol: Protocol, images: int) -> list[Result]:
     rows = [row for rows in evaluation.run() for row in rows or []]
     assert evaluation.failures == []
     return rows
+
+
+def read_the_classes(page: Page) -> None:
+    """The accuracy by class, and a confusion matrix under attack and without."""
+    expect(
+        page.get_by_label(f"Accuracy by class without attack and under {FIRST_ATTACK}")
+    ).to_be_visible()
+    matrix = page.get_by_label(f"Confusion matrix of {VANILLA}")
+    under = matrix.locator("text").all_inner_texts()
+    page.get_by_role("switch", name="Under attack").or_(
+        page.get_by_text("Under attack")
+    ).first.click()
+    expect(page.get_by_text("without attack").last).to_be_visible()
+    settle(page)
+    assert matrix.locator("text").all_inner_texts() != under
 
 
 def test_read_and_download_what_is_measured(server: str, page: Page) -> None:
@@ -100,6 +122,8 @@ def test_read_and_download_what_is_measured(server: str, page: Page) -> None:
         expect(page.get_by_text(content)).to_be_visible()
         settle(page)
         nothing_went_wrong(page)
+        if tab == "Classes":
+            read_the_classes(page)
         if tab == "All figures":
             is_accessible(page)
             sample = load(Split.SAMPLE)
@@ -107,12 +131,9 @@ def test_read_and_download_what_is_measured(server: str, page: Page) -> None:
             shown = [
                 row
                 for name in (VANILLA, DVERGE)
-                for protocol in (Protocol.STANDARD, Protocol.AUTOATTACK)
-                for row in results_under(
-                    all_results(checkpoints.read(ROOT / "checkpoints" / name)), protocol, images
-                )
-                if row.model in ("mixture", "random-member")
-                and row.parameters.get("victim", "worst") == "worst"
+                for protocol in SUMMARY_PROTOCOLS
+                for row in headlines(results_under(kept_of(name), protocol, images))
+                if not row.model.startswith("member-")
             ]
             expect(page.get_by_text(f"{len(shown)} figures on 1,000 test images.")).to_be_visible()
             frame = pd.read_csv(io.BytesIO(downloaded(page, "CSV", "robustness.csv")))
