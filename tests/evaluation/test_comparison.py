@@ -205,7 +205,7 @@ def test_a_hidden_gradient() -> None:
     missed = difference(result(90), result(20))
     assert sentences(standing("other", 650, 20, mixture=90))[1:] == [
         "Had the attack been PGD L∞, through the mean probability alone, **other** would seem to "
-        f"hold on 9.0 % instead of 2.0 % ({missed}): part of its robustness is a gradient that is "
+        f"hold on 9.0 % instead of 2.0 %, {missed}: part of its robustness is a gradient that is "
         "hard to follow."
     ]
     assert len(sentences(standing("other", 650, 20, mixture=40))) == 2  # two points
