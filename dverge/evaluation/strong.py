@@ -3,38 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from dverge.attacks import AttackConfig, Norm, Through, Victim, image_starts
-from dverge.attacks.strong import margin_attack
+from dverge.attacks import MIXTURE, Norm, StrongConfig, Victim
+from dverge.attacks.strong import STEPS, TARGETS, strong_attempt, ways
 from dverge.evaluation.measurements import AimedAttack, Batch
 from dverge.models import Ensemble
-
-STEPS = 60  # of the first attempt, and at most
-TARGETS = 6
-
-
-class Way(NamedTuple):
-    """How an attempt attacks: the mixture's scores, the target's rank, and the steps."""
-
-    through: Through
-    rank: int
-    steps: int
-
-
-MEMBER_WAYS = (
-    Way(Through.PROBABILITY, 0, STEPS),
-    *(Way(Through.PROBABILITY, rank, 50) for rank in (1, 2, 3)),
-    *(Way(Through.PROBABILITY, rank, 25) for rank in (4, 5, 6)),
-)
-MIXTURE_WAYS = (
-    *MEMBER_WAYS,
-    *(Way(through, rank, 40) for through in (Through.LOGIT, Through.SCALED) for rank in (0, 2, 3)),
-)
-"""Chosen on the shipped ensembles: a rare target falls in few steps, and rank 0 covers rank 1."""
 
 
 @dataclass(frozen=True)
@@ -65,18 +42,12 @@ class StrongAttack(AimedAttack):
         return STEPS
 
     def attempts(self, victim: Victim | None) -> int:
-        return len(_ways(victim))
+        return len(ways(victim or MIXTURE))
 
     def batch_size(self, device: torch.device) -> int:
         return 128 if device.type == "cpu" else 4096
 
     def changed(self, ensemble: Ensemble, batch: Batch, victim: Victim, restart: int) -> Tensor:
-        through, rank, steps = _ways(victim)[restart]
-        config = AttackConfig(self.norm, self.eps, 0.0, steps, random_start=True, seed=self.seed)
-        start = image_starts(batch.pixels, batch.numbers, config, restart)
-        aimed_at = Victim(victim.member, through)
-        return margin_attack(ensemble, batch.pixels, batch.labels, config, aimed_at, rank, start)
-
-
-def _ways(victim: Victim | None) -> tuple[Way, ...]:
-    return MIXTURE_WAYS if victim is None or victim.member is None else MEMBER_WAYS
+        config = StrongConfig(self.norm, self.eps, self.seed)
+        about = (batch.pixels, batch.labels, batch.numbers)
+        return strong_attempt(ensemble, *about, config, victim, restart).images

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from dverge import checkpoints
 from dverge.attacks import MIXTURE, AttackConfig, Norm, Through, Victim, image_starts
-from dverge.attacks.strong import margin_attack
+from dverge.attacks.strong import MEMBER_WAYS, MIXTURE_WAYS, margin_attack
 from dverge.data import Split, load
 from dverge.evaluation.counting import RobustCount
 from dverge.evaluation.measurements import Batch
 from dverge.evaluation.protocols import EPS, L2_EPS, REPORT_EPS
 from dverge.evaluation.store import all_results
-from dverge.evaluation.strong import MEMBER_WAYS, MIXTURE_WAYS, StrongAttack
+from dverge.evaluation.strong import StrongAttack
 from dverge.models import Ensemble
 from dverge.results import Result
 from tests.evaluation.plain import correct
@@ -53,7 +53,7 @@ def test_the_results_are_those_of_a_loop(norm: Norm, eps: float, trained: Ensemb
             start = image_starts(pixels, images.indices.tolist(), config, number)
             through = Victim(victim.member, way.through)
             changed = margin_attack(trained, pixels, labels, config, through, way.rank, start)
-            stands &= correct(trained, changed, labels)[row]
+            stands &= correct(trained, changed.images, labels)[row]
         after[str(victim)] = stands
     for name, stands in after.items():
         assert found[name, name].right().equal(stands), name
