@@ -217,4 +217,4 @@ def test_the_mixture_is_attacked_through_all_of_its_scores(
 )
 def test_settings_out_of_range(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        StrongConfig(**({"norm": Norm.LINF, "eps": 0.1} | values))
+        StrongConfig(**{"norm": Norm.LINF, "eps": 0.1, **values})
