@@ -87,8 +87,8 @@ def show_downloads(outcome: Examination, info: CheckpointInfo, view: LabView) ->
         ),
     }
     with st.container(horizontal=True, gap="small"):
-        offer_files(view.file_stem(info), files, info.name)
-        with st.popover("Code", type="tertiary", icon=":material/code:", key=f"code-{info.name}"):
+        offer_files(view.file_stem(info), files, info.name, icons=False)
+        with st.popover("Code", type="tertiary", key=f"code-{info.name}"):
             st.caption("This computes the same with the library, from the repository's folder.")
             st.code(code_for(outcome, info, view), language="python")
 

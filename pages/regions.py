@@ -79,7 +79,8 @@ def show_ensemble(
     """One ensemble's sentence and maps, and on demand the figures behind them."""
     result = regions_of(info, attacked, image, choice, view)
     st.markdown(f"**{result.summary()}**")
-    st.caption(f"Where the attack ends: {result.outcome()}")
+    sentence = result.outcome()
+    st.caption(f"At the cross, where the attack ends: {sentence[0].lower()}{sentence[1:]}")
     if attacked.digest != info.digest:
         st.caption(f"The plane is that of the attack on {attacked.name}, not on this ensemble.")
     show_maps(info, result)

@@ -105,21 +105,20 @@ def loss_frame(examination: Examination) -> pd.DataFrame:
 
 
 def course_chart(frame: pd.DataFrame, colour: str, step: int) -> alt.LayerChart:
-    """Probability of the true class against the step: the mixture thick, submodels thin.
+    """Probability of the true class against the step, and of a target dashed.
 
-    A target's probability is dashed.
+    The mixture is thick, submodels are thin.
     """
     scale = alt.Scale(domain=[0, 100])
     axis = alt.Axis(values=[0, 25, 50, 75, 100])
     roles = list(dict.fromkeys(frame["role"]))
     title = "True class (%)" if len(roles) == 1 else "Probability (%)"
-    legend = alt.Legend(title=None, orient="top") if len(roles) > 1 else None
     dashes = alt.Scale(domain=roles, range=[[1, 0], [6, 4]][: len(roles)])
     base = alt.Chart(frame).encode(
         x=_step_axis(frame),
         y=alt.Y("probability:Q", title=title, scale=scale, axis=axis),
         detail="model:N",
-        strokeDash=alt.StrokeDash("role:N", scale=dashes, legend=legend),
+        strokeDash=alt.StrokeDash("role:N", scale=dashes, legend=None),
         tooltip=tooltip(
             ("model:N", "Model"),
             ("step:Q", "Step"),

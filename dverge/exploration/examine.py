@@ -24,7 +24,7 @@ from dverge.attacks.strong import strong_attempt
 from dverge.data import CLASSES
 from dverge.errors import ConfigError, require_integer
 from dverge.exploration.kinds import kind_of
-from dverge.exploration.verdicts import Verdict, judge, succeeded, summarise
+from dverge.exploration.verdicts import Verdict, judge, mixture_words, succeeded, summarise
 from dverge.models import Ensemble
 
 OWN_PICTURE = -1  # the number of an image that is in no file of CIFAR-10
@@ -87,15 +87,17 @@ class Examination:
         return replace(self, course=self.course.end())
 
     @property
-    def reaches_target(self) -> bool:
-        """Whether the mixture says the target after the attack, whatever it said before."""
+    def says_target(self) -> bool:
+        """Whether the mixture predicts the target after the attack, whatever it did before."""
         return int(self.after[-1].argmax()) == self.target
 
     def summary(self) -> str:
         """The result in a sentence; see summarise."""
-        now_target = self.mixture is Verdict.WRONG_BEFORE and self.reaches_target
-        more = " and now says the target" if now_target else ""
-        return summarise(self.verdicts, self.target is not None, more)
+        return summarise(self.verdicts, self.target is not None, self.says_target)
+
+    def mixture_words(self) -> str:
+        """The verdict on the mixture in words."""
+        return mixture_words(self.mixture, self.says_target)
 
     def sizes(self) -> dict[str, float]:
         """The perturbation's L-inf and L2 length."""
@@ -130,6 +132,7 @@ def examine(
     victim: Victim = MIXTURE,
     target: int | None = None,
     number: int | None = None,
+    attempt: int | None = None,
 ) -> Examination:
     """Attack one image, and evaluate every member and the mixture before and after.
 
@@ -142,13 +145,14 @@ def examine(
         target: class to reach; needed if config.targeted, and only then.
         number: the image's position in the official file, which the strong attack's random starts
             depend on; None for any other image.
+        attempt: of the strong attack to run alone, where strong_attack has found it before.
 
     Raises:
         ConfigError: a class or the victim does not exist, or a target class is missing or not
             allowed.
     """
     aim = attack_label(image, label, config, target)
-    result, attempt = _attacked(ensemble, image, aim, config, victim, number)
+    result, attempt = _attacked(ensemble, image, aim, config, victim, number, attempt)
     assert result.trace is not None
     before, after = (all_probabilities(ensemble, x)[:, 0] for x in (image, result.images))
     return Examination(
@@ -173,12 +177,14 @@ def _attacked(
     config: AnyConfig,
     victim: Victim,
     number: int | None,
+    attempt: int | None,
 ) -> tuple[AttackResult, int | None]:
     """The attack with its course, and the strong attack's attempt that it is of."""
     if not isinstance(config, StrongConfig):
         return attack(ensemble, image, aim, config, victim, record=True), None
     numbers = [OWN_PICTURE if number is None else number]
-    attempt = int(strong_attack(ensemble, image, aim, numbers, config, victim).attempt)
+    if attempt is None:
+        attempt = int(strong_attack(ensemble, image, aim, numbers, config, victim).attempt)
     course = strong_attempt(ensemble, image, aim, numbers, config, victim, attempt, record=True)
     return course, attempt
 

@@ -51,6 +51,8 @@ def describe(
 ) -> str:
     """An attack in a line, such as "PGD L∞, eps 8/255 = 0.0314, 10 steps, victim mixture".
 
+    Restarts, step size and seed are named where they are not the usual ones.
+
     Args:
         config: its settings.
         victim: left out if None.
@@ -67,6 +69,8 @@ def describe(
             parts.append(f"step size {config.step_size:.4g}")
         if config.restarts > 1:
             parts.append(f"{config.restarts} restarts")
+    if config.seed:
+        parts.append(f"seed {config.seed}")
     if victim is not None:
         parts.append(f"victim {victim_title(victim)}")
     if target is not None:

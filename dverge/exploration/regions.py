@@ -78,10 +78,10 @@ class Regions:
 
     def outcome(self) -> str:
         """What the models predict where the attack ends, in a sentence."""
-        predicted = zip(self.before.argmax(1).tolist(), self.after.argmax(1).tolist(), strict=True)
-        target = self.plane.target
+        before, after, target = self.before.argmax(1), self.after.argmax(1), self.plane.target
+        predicted = zip(before.tolist(), after.tolist(), strict=True)
         verdicts = [judge(self.label, *classes, target) for classes in predicted]
-        return summarise(verdicts, targeted=target is not None)
+        return summarise(verdicts, target is not None, int(after[-1]) == target)
 
     def to_dict(self) -> dict[str, Any]:
         """Settings and result as plain JSON values; maps are lists of rows, lowest b first."""

@@ -26,7 +26,8 @@ MIXTURE_WORDS = {
     Verdict.TARGET_BEFORE: "the mixture said the target before the attack",
 }
 SUCCESSES = (Verdict.FOOLED, Verdict.REACHED)
-NOT_COUNTED = (Verdict.WRONG_BEFORE, Verdict.TARGET_BEFORE)
+NOTES = {Verdict.WRONG_BEFORE: "wrong before", Verdict.TARGET_BEFORE: "on the target before"}
+"""How a sentence names the verdicts that leave an attack nothing to do."""
 
 
 def judge(label: int, before: int, after: int, target: int | None = None) -> Verdict:
@@ -50,24 +51,38 @@ def judge(label: int, before: int, after: int, target: int | None = None) -> Ver
 
 def succeeded(verdicts: Sequence[Verdict]) -> tuple[int, int]:
     """How many are successes of the attack, and how many were correct before it."""
-    counted = [verdict for verdict in verdicts if verdict not in NOT_COUNTED]
+    counted = [verdict for verdict in verdicts if verdict not in NOTES]
     return sum(verdict in SUCCESSES for verdict in counted), len(counted)
 
 
-def summarise(verdicts: Sequence[Verdict], targeted: bool = False, more: str = "") -> str:
+def mixture_words(verdict: Verdict, says_target: bool = False) -> str:
+    """The verdict on the mixture in words.
+
+    Args:
+        verdict: on the mixture.
+        says_target: it predicts the target after the attack, whatever it predicted before.
+    """
+    if verdict is Verdict.WRONG_BEFORE and says_target:
+        return "the mixture, wrong before, says the target"
+    return MIXTURE_WORDS[verdict]
+
+
+def summarise(
+    verdicts: Sequence[Verdict], targeted: bool = False, says_target: bool = False
+) -> str:
     """The result in a sentence, such as "2 of 3 submodels fooled, the mixture holds.".
 
     Args:
         verdicts: on each member, then on the mixture.
         targeted: the attack has a target.
-        more: what else to say of the mixture.
+        says_target: see mixture_words.
     """
     *members, mixture = verdicts
     noun = "submodel" if len(members) == 1 else "submodels"
     count = f"{sum(each in SUCCESSES for each in members)} of {len(members)} {noun}"
     parts = [f"Target reached on {count}" if targeted else f"{count} fooled"]
-    for verdict in NOT_COUNTED:
+    for verdict, note in NOTES.items():
         if number := members.count(verdict):
-            parts.append(f"{number} {verdict}")
+            parts.append(f"{number} {note}")
     end = "; " if len(parts) > 1 else ", "
-    return f"{', '.join(parts)}{end}{MIXTURE_WORDS[mixture]}{more}."
+    return f"{', '.join(parts)}{end}{mixture_words(mixture, says_target)}."

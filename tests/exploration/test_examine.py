@@ -75,13 +75,11 @@ def test_a_targeted_attack_is_judged_by_its_target(
     target = (label + 5) % 10
     result = examine(ensemble, images[:1], label, config, target=target)
     assert int(result.after[-1].argmax()) == target and result.target == target
-    assert result.mixture is REACHED and result.reaches_target
+    assert result.mixture is REACHED and result.says_target
     said = (label + 3) % 10  # not the class that the mixture predicts
     wrong = examine(ensemble, images[:1], said, config, target=target)
     assert wrong.mixture is WRONG
-    assert wrong.summary().endswith(
-        "the mixture was wrong before the attack and now says the target."
-    )
+    assert wrong.summary().endswith("the mixture, wrong before, says the target.")
     begins_there = examine(ensemble, images[:1], said, config, target=label)
     assert begins_there.mixture is BEFORE
     course = [result.at(step).mixture for step in range(31)]

@@ -52,6 +52,7 @@ def test_victims_have_the_titles_on_screen() -> None:
             "PGD L2, eps 0.50, 1 step, step size 0.25, victim submodel 1",
         ),
         (StrongConfig(Norm.L2, 0.5), MIXTURE, None, "Strong L2, eps 0.50, victim mixture"),
+        (StrongConfig(Norm.L2, 0.5, seed=3), None, None, "Strong L2, eps 0.50, seed 3"),
     ],
 )
 def test_an_attack_in_a_line(

@@ -43,8 +43,7 @@ def test_what_was_correct_before_is_counted() -> None:
         (
             [WRONG, FOOLED, HOLDS, WRONG],
             False,
-            "1 of 3 submodels fooled, 1 wrong before the attack; "
-            "the mixture was wrong before the attack.",
+            "1 of 3 submodels fooled, 1 wrong before; the mixture was wrong before the attack.",
         ),
         (
             [REACHED, MISSED, REACHED, REACHED],
@@ -54,14 +53,20 @@ def test_what_was_correct_before_is_counted() -> None:
         (
             [BEFORE, MISSED, WRONG, MISSED],
             True,
-            "Target reached on 0 of 3 submodels, 1 wrong before the attack, "
-            "1 said the target before the attack; "
+            "Target reached on 0 of 3 submodels, 1 wrong before, 1 on the target before; "
             "the mixture is wrong, but does not say the target.",
         ),
     ],
 )
 def test_sentences(verdicts: list[Verdict], targeted: bool, sentence: str) -> None:
     assert summarise(verdicts, targeted) == sentence
+
+
+def test_a_mixture_that_was_wrong_before_may_say_the_target() -> None:
+    sentence = "Target reached on 0 of 1 submodel, 1 wrong before; "
+    assert summarise([WRONG, WRONG], True).startswith(sentence + "the mixture was wrong before")
+    says = summarise([WRONG, WRONG], True, says_target=True)
+    assert says == sentence + "the mixture, wrong before, says the target."
 
 
 def test_each_verdict_has_words() -> None:

@@ -104,7 +104,7 @@ def test_smallest_eps_is_where_the_target_is_reached() -> None:
 
 def test_smallest_eps_of_an_image_that_says_the_target_already() -> None:
     app = open_lab(image="4", target="deer", lab_tab="Smallest eps")
-    assert "said the target before the attack" in verdicts(app)[0]
+    assert verdicts(app)[0].endswith("the mixture said the target before the attack.")
     assert "said the target before the attack" in html(app).split("dv-pictures")[-1]
 
 
@@ -119,7 +119,10 @@ def test_the_mean_logit_is_a_victim() -> None:
     opened(app, "Who is fooled")
     assert '<th scope="row">mean logit</th>' in html(app)
     opened(app, "Smallest eps")
-    assert "the mixture as mean logit" in text(app) and errors(app) == []
+    assert (
+        "attacked itself, the mixture through its mean logit, with" in text(app)
+        and errors(app) == []
+    )
 
 
 # --- strong ---
@@ -161,6 +164,21 @@ def test_strong_in_every_tab() -> None:
             assert note.startswith("Not offered for the strong attack")
 
 
+def test_several_images_at_once_are_as_each_alone() -> None:
+    app = open_strong(
+        victim="submodel 1", lab_tab="Several images", several="0-5", eps="2/255 = 0.0078"
+    )
+    config = StrongConfig(Norm.LINF, 2 / 255)
+    numbers = [n for n in range(6) if n in load(Split.SAMPLE).indices]
+    outcomes = [outcome(number, config, Victim(0)) for number in numbers]
+    rates, _ = (frame.value for frame in app.dataframe)
+    counts = [success(outcomes, i) for i in range(4)]
+    assert [row["Images"] for row in rates.to_dict("records")] == [
+        f"{fooled} of {correct}" for fooled, correct in counts
+    ]
+    assert len({each.attempt for each in outcomes}) > 1 and errors(app) == []
+
+
 def test_strong_without_a_step_has_no_slider() -> None:
     """An image that the mixture gets wrong is at its random start already."""
     images = load(Split.SAMPLE)
@@ -179,4 +197,4 @@ def test_strong_as_decision_regions() -> None:
     config = StrongConfig(Norm.L2, 0.5)
     mine = outcome(9, config)
     assert errors(app) == [] and headings(app) == ["Strong L2, eps 0.50, victim mixture"]
-    assert f"Where the attack ends: {mine.summary()}" in texts(app)
+    assert f"At the cross, where the attack ends: {mine.summary()}" in texts(app)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dverge.attacks import AttackConfig, StrongConfig, Victim
+from dverge.attacks import MIXTURE, AttackConfig, StrongConfig, Victim
 from dverge.charts.lab import budget_chart, budget_frame
 from dverge.checkpoints import CheckpointInfo
 from dverge.exploration.arrays import smallest_npz
@@ -12,7 +12,7 @@ from dverge.exploration.kinds import describe, victim_title
 from dverge.exploration.smallest import SmallestEps, smallest_eps
 from dverge.exploration.verdicts import Verdict
 from pages.widgets.lab.view import LabView
-from pages.widgets.shared.cards import is_dark, offer_files, show_figures
+from pages.widgets.shared.cards import Files, is_dark, offer_files, show_figures
 from pages.widgets.shared.images import ChosenImage
 from pages.widgets.shared.messages import errors_as_messages
 from pages.widgets.shared.resources import BY_CONTENT, colour_of, load_ensemble
@@ -20,8 +20,8 @@ from pages.widgets.shared.resources import BY_CONTENT, colour_of, load_ensemble
 
 def show_smallest(view: LabView) -> None:
     """The smallest budget that fools each model, across ensembles."""
-    choice = view.choice
-    if isinstance(choice.config, StrongConfig):
+    choice, config = view.choice, view.choice.config
+    if isinstance(config, StrongConfig):
         st.info(
             "Not offered for the strong attack, whose search would take minutes: choose FGSM or "
             "PGD.",
@@ -31,15 +31,15 @@ def show_smallest(view: LabView) -> None:
     by_name: dict[str, list[SmallestEps]] = {}
     for info in view.infos:
         with errors_as_messages():
-            by_name[info.name] = _smallest(
-                info, view.image, choice.config, choice.target, choice.mixture
-            )
+            by_name[info.name] = _smallest(info, view.image, config, choice.target, choice.mixture)
     if not by_name:
         return
-    norm = choice.config.norm
+    norm = config.norm
     frame = budget_frame(by_name, norm)
     colours = {info.name: colour_of(info) for info in view.infos if info.name in by_name}
-    attack = describe(choice.config, target=choice.target, eps=False)
+    attack = describe(config, target=choice.target, eps=False)
+    is_usual = choice.mixture == MIXTURE
+    through = "" if is_usual else f", the mixture through its {victim_title(choice.mixture)}"
     st.markdown(f"**Smallest eps at which {attack} succeeds**")
     st.altair_chart(
         budget_chart(frame, colours, norm, is_dark()),
@@ -47,26 +47,24 @@ def show_smallest(view: LabView) -> None:
         alt="The smallest eps at which the attack on each model succeeds, across ensembles",
     )
     st.caption(
-        f"Each model is attacked itself, the mixture as {victim_title(choice.mixture)}, with the "
-        "chosen attack at budgets found by bisection. A better attack may need less, so each bar "
-        "is an upper bound on what the model withstands. "
+        f"Each model is attacked itself{through}, with the chosen attack at budgets found by "
+        "bisection. A better attack may need less, so each bar is an upper bound on what the model "
+        "withstands. "
         f"{view.image.title.capitalize()}; one image says nothing about accuracy."
     )
     show_figures(
         [(models[-1].image, name, _caption(models[-1])) for name, models in by_name.items()]
     )
     st.caption(_rounding([each for models in by_name.values() for each in models]))
-    offer_files(
-        f"smallest-eps-{view.image.file_name}",
-        {
-            "CSV": (lambda: frame.to_csv(index=False), "One line per bar; eps of 255 for L∞."),
-            "NPZ": (
-                lambda: smallest_npz(by_name, choice.config, view.image.label, choice.target),
-                "The exact adversarial arrays, one per bar, with label, target, norm and eps.",
-            ),
-        },
-        "smallest",
-    )
+    files: Files = {
+        "CSV": (lambda: frame.to_csv(index=False), "One line per bar; eps of 255 for L∞."),
+        "NPZ": (
+            lambda: smallest_npz(by_name, config, view.image.label, choice.target),
+            "The exact adversarial arrays, one per bar, with label, target, norm and eps.",
+        ),
+    }
+    with st.container(horizontal=True, gap="small"):
+        offer_files(f"smallest-eps-{view.image.file_name}", files, "smallest")
 
 
 def _caption(mixture: SmallestEps) -> str:

@@ -12,7 +12,6 @@ from dverge.charts.style import VERDICT_SIGNS
 from dverge.checkpoints import CheckpointInfo
 from dverge.errors import DvergeError
 from dverge.exploration.examine import Examination
-from dverge.exploration.verdicts import MIXTURE_WORDS
 from pages.widgets.lab.view import (
     LabView,
     attempt_line,
@@ -106,9 +105,10 @@ def _show_step(view: LabView, info: CheckpointInfo, step: int) -> None:
     step = min(step, len(losses) - 1)
     outcome, name = whole.at(step), objective_title(whole.config)
     verdict, value = outcome.mixture, f"{losses['loss'][step]:.2f}"
+    aim = "" if whole.target is None else " and the target"
     is_strong = isinstance(whole.config, StrongConfig)
     st.markdown(
-        f"Step {step} of {len(losses) - 1}: {VERDICT_SIGNS[verdict]} {MIXTURE_WORDS[verdict]}, "
+        f"Step {step} of {len(losses) - 1}: {VERDICT_SIGNS[verdict]} {outcome.mixture_words()}, "
         f"{f'margin {value}' if is_strong else f'loss {value} nats'}."
     )
     show_pictures(outcome, perturbation_scale(whole))
@@ -116,7 +116,7 @@ def _show_step(view: LabView, info: CheckpointInfo, step: int) -> None:
     left.altair_chart(
         course_chart(course_frame(whole), colour, step),
         key=f"course-{info.name}",
-        alt=f"Probability that each model of {info.name} gives the true class, by step",
+        alt=f"Probability that each model of {info.name} gives the true class{aim}, by step",
     )
     right.altair_chart(
         loss_chart(losses, colour, step, name),
@@ -134,6 +134,8 @@ def _show_step(view: LabView, info: CheckpointInfo, step: int) -> None:
 def _about_lines(whole: Examination) -> str:
     """What the charts of an attack's course show."""
     text = "Thick: the mixture; thin: its submodels. "
+    if whole.target is not None:
+        text += "Solid: the true class; dashed: the target. "
     if isinstance(whole.config, StrongConfig):
         text += (
             "The margin is how far the score of the wrong class that the attack raises is above "

@@ -15,7 +15,7 @@ from dverge.data import CLASSES
 from dverge.exploration.examine import Examination, carried_over, model_names
 from dverge.exploration.kinds import victim_title
 from dverge.exploration.noise import NoiseTest, noise_test
-from dverge.exploration.verdicts import MIXTURE_WORDS, NOT_COUNTED, SUCCESSES
+from dverge.exploration.verdicts import NOTES, SUCCESSES
 from pages.widgets.lab.many import show_several, show_targets
 from pages.widgets.lab.smallest import show_smallest
 from pages.widgets.lab.steps import show_steps
@@ -134,8 +134,8 @@ def _show_noise(view: LabView, info: CheckpointInfo) -> None:
     noise = _noise(info, view.image, view.choice)
     attacked, noisy = (CLASSES[int(p[-1].argmax())] for p in (outcome.after, noise.after))
     targeted = outcome.target is not None
-    if outcome.mixture in NOT_COUNTED:
-        st.markdown(f"**{MIXTURE_WORDS[outcome.mixture].capitalize()}.**")
+    if outcome.mixture in NOTES:
+        st.markdown(f"**{outcome.mixture_words().capitalize()}.**")
     else:
         does, it = (
             ("fools", "fools it") if not targeted else ("reaches its target on", "reaches it")
@@ -153,7 +153,7 @@ def _show_noise(view: LabView, info: CheckpointInfo) -> None:
     ]
     show_figures(figures)
     counts = [
-        f"{name} {verdict}" if verdict in NOT_COUNTED else f"{name} {count} of {noise.draws}"
+        f"{name} {NOTES[verdict]}" if verdict in NOTES else f"{name} {count} of {noise.draws}"
         for name, count, verdict in zip(
             model_names(len(info.card.members)), noise.fooled, outcome.verdicts, strict=True
         )

@@ -14,7 +14,7 @@ from dverge.checkpoints import CheckpointInfo
 from dverge.data import CLASSES
 from dverge.exploration.examine import Examination, examine, victims_of
 from dverge.exploration.kinds import describe, victim_title
-from dverge.exploration.verdicts import NOT_COUNTED, SUCCESSES
+from dverge.exploration.verdicts import NOTES, SUCCESSES
 from pages.widgets.shared.attack_form import AttackChoice
 from pages.widgets.shared.cards import show_heading
 from pages.widgets.shared.images import ChosenImage
@@ -63,8 +63,10 @@ def outcome_of(info: CheckpointInfo, image: ChosenImage, choice: AttackChoice) -
     return examine_image(info, image, choice)
 
 
-def examine_image(info: CheckpointInfo, image: ChosenImage, choice: AttackChoice) -> Examination:
-    """What an attack on an image does to an ensemble.
+def examine_image(
+    info: CheckpointInfo, image: ChosenImage, choice: AttackChoice, attempt: int | None = None
+) -> Examination:
+    """What an attack on an image does to an ensemble; for the attempt see examine.
 
     The strong attack is computed by the kernels that the tables are computed by, so that both say
     the same of an image; they are slower for a single one.
@@ -75,7 +77,7 @@ def examine_image(info: CheckpointInfo, image: ChosenImage, choice: AttackChoice
     is_strong = isinstance(choice.config, StrongConfig)
     ensemble = load_fast(info) if is_strong else load_ensemble(info)
     attack = (choice.config, choice.victim, choice.target)
-    return examine(ensemble, image.pixels, image.label, *attack, image.number)
+    return examine(ensemble, image.pixels, image.label, *attack, image.number, attempt)
 
 
 def perturbation_scale(outcome: Examination) -> float:
@@ -88,7 +90,7 @@ def attempt_line(outcome: Examination) -> str:
     """Which attempt of the strong attack is shown; empty for any other attack."""
     member, attempt = outcome.victim.member, outcome.attempt
     verdict = outcome.mixture if member is None else outcome.members[member]
-    if attempt is None or verdict in NOT_COUNTED:
+    if attempt is None or verdict in NOTES:
         return ""
     victim, attempts = victim_title(outcome.victim), len(ways(outcome.victim))
     if verdict in SUCCESSES:

@@ -103,17 +103,15 @@ def sheet(
     """All maps as one SVG, with the settings below them."""
     plane = result.plane
     config = plane.config
-    starts_at_random = isinstance(config, StrongConfig) or config.random_start
-    settings = [
-        f"{describe(config, plane.victim, plane.target)}, on {attacked.name}",
-        *([f"random start (seed {config.seed})"] if starts_at_random else []),
-    ]
+    settings = f"{describe(config, plane.victim, plane.target)}, on {attacked.name}"
+    if isinstance(config, StrongConfig) or config.random_start:
+        settings += f", random start (seed {config.seed})"
     points = len(result.axis)
     return region_sheet(
         result,
         f"Decision regions of {info.name}: {image.title}",
         [
-            f"Plane: {', '.join(settings)}.",
+            f"Plane: {settings}.",
             f"{points} × {points} points; paler is less confident; dashed: the eps ball; cross: "
             "where the attack ends. Kept: the ball's points that get the true class.",
         ],

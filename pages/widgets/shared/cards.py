@@ -197,7 +197,7 @@ def show_matrix(
     )
 
 
-def offer_files(stem: str, files: Files, key: str, quiet: bool = True) -> None:
+def offer_files(stem: str, files: Files, key: str, quiet: bool = True, icons: bool = True) -> None:
     """A download button per file, which is made when it is asked for.
 
     Args:
@@ -205,6 +205,7 @@ def offer_files(stem: str, files: Files, key: str, quiet: bool = True) -> None:
         files: what to offer.
         key: of the buttons, after their kind.
         quiet: without a border, beside the picture that they hold.
+        icons: False for many files in little space.
     """
     for kind, (content, about) in files.items():
         mime, icon, ending = FILE_KINDS[kind]
@@ -213,7 +214,7 @@ def offer_files(stem: str, files: Files, key: str, quiet: bool = True) -> None:
             content,
             f"{stem}.{ending}",
             mime,
-            icon=icon if quiet else ":material/download:",
+            icon=(icon if quiet else ":material/download:") if icons else None,
             key=f"{ending}-{key}",
             on_click="ignore",
             type="tertiary" if quiet else "secondary",
