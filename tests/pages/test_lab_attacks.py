@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from dverge import checkpoints
 from dverge.attacks import MIXTURE, Norm, StrongConfig, Victim, pgd
 from dverge.attacks.strong import ways
 from dverge.data import CLASSES, Split, load
@@ -14,8 +15,20 @@ from dverge.exploration.examine import Examination, carried_over, success, victi
 from dverge.exploration.noise import noise_test
 from dverge.exploration.smallest import smallest_eps
 from dverge.exploration.verdicts import MIXTURE_WORDS, Verdict
+from dverge.models import Ensemble
 from pages.widgets.shared.attack_form import MEAN_LOGIT
-from tests.pages.screen import VANILLA, bodies, errors, html, open_page, picture, text, texts
+from tests.pages.screen import (
+    VANILLA,
+    bodies,
+    errors,
+    html,
+    open_page,
+    picture,
+    press,
+    text,
+    texts,
+    upload,
+)
 from tests.pages.test_lab import open_lab, opened, outcome, vanilla, verdicts
 
 SHIP = CLASSES.index("ship")
@@ -31,7 +44,7 @@ TABS = (
 )
 open_targeted = partial(open_lab, target="ship")
 open_strong = partial(open_lab, attack="Strong L∞")
-pytestmark = pytest.mark.usefixtures("shipped")
+pytestmark = pytest.mark.usefixtures("folders")
 
 
 def lines_of(app: AppTest, start: str) -> list[str]:
@@ -166,9 +179,9 @@ def test_strong_in_every_tab() -> None:
 
 def test_several_images_at_once_are_as_each_alone() -> None:
     app = open_strong(
-        victim="submodel 1", lab_tab="Several images", several="0-5", eps="2/255 = 0.0078"
+        victim="submodel 1", lab_tab="Several images", several="0-5", eps="1/255 = 0.0039"
     )
-    config = StrongConfig(Norm.LINF, 2 / 255)
+    config = StrongConfig(Norm.LINF, 1 / 255)
     numbers = [n for n in range(6) if n in load(Split.SAMPLE).indices]
     outcomes = [outcome(number, config, Victim(0)) for number in numbers]
     rates, _ = (frame.value for frame in app.dataframe)
@@ -190,6 +203,23 @@ def test_strong_without_a_step_has_no_slider() -> None:
     app = opened(open_strong(image=str(wrong)), "Step by step")
     assert not app.slider and "The attack took no step" in text(app) and errors(app) == []
     assert not lines_of(app, "Shown is attempt")
+
+
+def test_strong_on_a_picture_of_ones_own() -> None:
+    app = upload(open_strong())
+    assert errors(app) == [] and len(verdicts(app)) == 1
+    assert "Your picture" in text(app)
+
+
+def test_strong_on_a_missing_submodel_is_one_clear_message() -> None:
+    app = open_strong(lab_tab="Step by step")
+    one = checkpoints.save("one", Ensemble(list(vanilla().members)[:1]), method="vanilla")
+    app.multiselect(key="ensembles").set_value([VANILLA, one.name]).run()
+    app.selectbox(key="victim").select("member-2")
+    assert set(errors(press(app, "Attack"))) == {
+        "Victim is member 2; this ensemble has members 1 to 1."
+    }
+    assert len(verdicts(app)) == 1
 
 
 def test_strong_as_decision_regions() -> None:
