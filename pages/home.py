@@ -8,7 +8,8 @@ from dverge.attacks import Norm, Victim, pgd
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import CLASSES, ObtainState, Split, full_data_available, load
 from dverge.devices import describe_device, resolve_device
-from dverge.exploration.examine import Examination, Verdict, examine
+from dverge.exploration.examine import Examination, examine
+from dverge.exploration.verdicts import Verdict
 from pages.widgets.shared.cards import show_answers, show_heading, show_pictures, show_verdict
 from pages.widgets.shared.ensemble_choice import first_of_each
 from pages.widgets.shared.images import data_in_use

@@ -10,6 +10,7 @@ import streamlit as st
 from dverge.charts.lab import class_chart, class_frame
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import Split, load
+from dverge.exploration.arrays import examination_npz
 from dverge.exploration.examine import Examination, model_names
 from dverge.exploration.snippet import snippet
 from pages.widgets.lab.tabs import show_lab_tabs
@@ -17,6 +18,7 @@ from pages.widgets.lab.view import (
     DEFAULT_SCALE,
     SCALES,
     LabView,
+    attempt_line,
     each_ensemble,
     perturbation_scale,
     picture_sheet,
@@ -40,6 +42,8 @@ def show_ensemble(view: LabView, info: CheckpointInfo) -> None:
     show_verdict(outcome)
     show_pictures(outcome, perturbation_scale(outcome))
     show_answers(outcome, info)
+    if line := attempt_line(outcome):
+        st.caption(line)
     show_classes(outcome, info)
     show_downloads(outcome, info, view)
 
@@ -67,7 +71,11 @@ def show_downloads(outcome: Examination, info: CheckpointInfo, view: LabView) ->
     files: Files = {
         "PNG": (
             lambda: picture_sheet(outcome, info, view.image),
-            "The three pictures, enlarged, with their settings.",
+            "The three pictures, enlarged, with their settings. A PNG rounds pixels to 8 bits.",
+        ),
+        "NPZ": (
+            lambda: examination_npz(outcome),
+            "The exact clean and adversarial arrays, with label, target, attack, norm and eps.",
         ),
         "JSON": (
             lambda: record(outcome, info, view),
@@ -75,12 +83,12 @@ def show_downloads(outcome: Examination, info: CheckpointInfo, view: LabView) ->
         ),
         "CSV": (
             lambda: answer_table(outcome),
-            "Every probability before and after, one line per model and class.",
+            "Every verdict, and every probability before and after, by model and class.",
         ),
     }
     with st.container(horizontal=True, gap="small"):
-        offer_files(view.file_stem(info), files, info.name)
-        with st.popover("Code", type="tertiary", icon=":material/code:", key=f"code-{info.name}"):
+        offer_files(view.file_stem(info), files, info.name, icons=False)
+        with st.popover("Code", type="tertiary", key=f"code-{info.name}"):
             st.caption("This computes the same with the library, from the repository's folder.")
             st.code(code_for(outcome, info, view), language="python")
 
@@ -95,11 +103,13 @@ def record(outcome: Examination, info: CheckpointInfo, view: LabView) -> str:
 
 def answer_table(outcome: Examination) -> str:
     """One line per model and class, as CSV: probabilities in per cent before and after."""
+    models = zip(model_names(len(outcome.members)), outcome.verdicts, strict=True)
     frames = [
-        class_frame(outcome, i).assign(model=name)
-        for i, name in enumerate(model_names(len(outcome.members)))
+        class_frame(outcome, i).assign(model=name, verdict=verdict)
+        for i, (name, verdict) in enumerate(models)
     ]
-    return pd.concat(frames)[["model", "class", "role", "before", "after"]].to_csv(index=False)
+    columns = ["model", "verdict", "class", "role", "before", "after"]
+    return pd.concat(frames)[columns].to_csv(index=False)
 
 
 def code_for(outcome: Examination, info: CheckpointInfo, view: LabView) -> str:
@@ -138,7 +148,7 @@ with answer:
         ask_for_an_ensemble()
     elif choice is not None:
         view = LabView(tuple(chosen), image, choice)
-        each_ensemble(view, lambda info: show_ensemble(view, info))
+        each_ensemble(view, view.attack, lambda info: show_ensemble(view, info))
         st.caption(
             f"{image.title.capitalize()}. Images: {data_in_use()}. One image says nothing about "
             "accuracy."

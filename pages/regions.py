@@ -9,6 +9,7 @@ import streamlit as st
 from dverge.charts.regions import class_colours
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import CLASSES
+from dverge.exploration.kinds import describe
 from dverge.exploration.regions import Regions
 from pages.widgets.regions.cards import RegionChoice, regions_of, show_maps, show_more
 from pages.widgets.shared.attack_form import LARGEST_SEED, AttackChoice, attack_form, attack_query
@@ -78,6 +79,8 @@ def show_ensemble(
     """One ensemble's sentence and maps, and on demand the figures behind them."""
     result = regions_of(info, attacked, image, choice, view)
     st.markdown(f"**{result.summary()}**")
+    sentence = result.outcome()
+    st.caption(f"At the cross, where the attack ends: {sentence[0].lower()}{sentence[1:]}")
     if attacked.digest != info.digest:
         st.caption(f"The plane is that of the attack on {attacked.name}, not on this ensemble.")
     show_maps(info, result)
@@ -85,12 +88,14 @@ def show_ensemble(
     return result
 
 
-def show_legend(results: list[Regions], label: int) -> None:
-    """The colours of the classes on the maps, with the true one marked."""
+def show_legend(results: list[Regions], label: int, target: int | None) -> None:
+    """The colours of the classes on the maps, with the true one and the target marked."""
+    roles = {CLASSES[label]: " (true class)"}
+    if target is not None:
+        roles[CLASSES[target]] = " (target)"
     colours = class_colours(*(result.classes for result in results))
     chips = "".join(
-        f'<span><i style="background:{colour}"></i>{escape(name)}'
-        f"{' (true class)' if name == CLASSES[label] else ''}</span>"
+        f'<span><i style="background:{colour}"></i>{escape(name)}{roles.get(name, "")}</span>'
         for name, colour in colours.items()
     )
     st.html(f'<div class="dv-legend">{chips}</div>')
@@ -104,15 +109,15 @@ def show_all(
     shared: bool,
 ) -> None:
     """A card per ensemble, how to read the maps, and the link to the attack itself."""
-    results = []
+    results, attack = [], describe(choice.config, choice.victim, choice.target)
     for info in chosen:
         attacked = chosen[0] if shared else info
         with st.container(border=True, key=f"regions-card-{info.name}"):
-            show_heading(info)
+            show_heading(info, attack)
             with errors_as_messages():
                 results.append(show_ensemble(info, attacked, image, choice, view))
     if results:
-        show_legend(results, image.label)
+        show_legend(results, image.label, choice.target)
         st.caption(
             "Colour is the class a model answers, paler where it is less confident. The dot is the "
             "image, the cross where the attack ends, the line its path, projected on the plane. "

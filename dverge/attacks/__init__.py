@@ -16,14 +16,17 @@ from dverge.attacks.distillation import REPORT_DISTILLATION, distill, distill_pa
 from dverge.attacks.geometry import image_starts
 from dverge.attacks.gradient import AttackResult, Trace, all_probabilities, attack
 from dverge.attacks.report import report_attack
+from dverge.attacks.strong import AnyConfig, StrongConfig, strong_attack
 
 __all__ = [
     "MIXTURE",
     "REPORT_DISTILLATION",
+    "AnyConfig",
     "Attack",
     "AttackConfig",
     "AttackResult",
     "Norm",
+    "StrongConfig",
     "Through",
     "Trace",
     "Victim",
@@ -37,4 +40,5 @@ __all__ = [
     "parse_victim",
     "pgd",
     "report_attack",
+    "strong_attack",
 ]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import altair as alt
 import pandas as pd
 
-from dverge.attacks import Norm
+from dverge.attacks import AnyConfig, Norm, StrongConfig
 from dverge.charts.style import (
     INKS,
     IS_MIXTURE,
@@ -21,6 +21,7 @@ from dverge.data import CLASSES
 from dverge.evaluation.naming import model_title
 from dverge.exploration.examine import Examination, model_names
 from dverge.exploration.smallest import SmallestEps
+from dverge.exploration.verdicts import Verdict
 
 CLASS_HEIGHT, COURSE_HEIGHT = 250, 210  # px
 BAR, GAP = 22, 16  # px, of the smallest budgets
@@ -64,23 +65,39 @@ def class_chart(frame: pd.DataFrame, colour: str) -> alt.LayerChart:
 
 
 def course_frame(examination: Examination) -> pd.DataFrame:
-    """A row for each step and model: step, model, probability of the true class in per cent."""
-    probabilities = 100 * examination.course.probabilities[:, :, 0, examination.label]
-    steps, models = probabilities.shape
-    names = model_names(models - 1)
-    return pd.DataFrame(
-        {
+    """A row for each step, model and class of interest.
+
+    Columns: step, model, role ("true class"; "target" too if the attack has one), probability of
+    that class in per cent.
+    """
+    roles = {"true class": examination.label, "target": examination.target}
+    frames = []
+    for role, label in roles.items():
+        if label is None:
+            continue
+        probabilities = 100 * examination.course.probabilities[:, :, 0, label]
+        steps, models = probabilities.shape
+        names = model_names(models - 1)
+        rows = {
             "step": [step for step in range(steps) for _ in names],
             "model": names * steps,
+            "role": role,
             "probability": probabilities.flatten().cpu().numpy(),
         }
-    )
+        frames.append(pd.DataFrame(rows))
+    return pd.concat(frames, ignore_index=True)
+
+
+def objective_title(config: AnyConfig) -> str:
+    """What loss_frame holds for an attack, with its unit."""
+    return "Margin" if isinstance(config, StrongConfig) else "Loss (nats)"
 
 
 def loss_frame(examination: Examination) -> pd.DataFrame:
-    """A row for each step: step, loss (the victim's cross-entropy in nats).
+    """A row for each step: step, loss.
 
-    A targeted attack lowers the loss towards its target, any other raises that of the true class.
+    It is the victim's cross-entropy in nats; of the strong attack, the margin that it raises. A
+    targeted attack lowers the loss towards its target, any other raises that of the true class.
     """
     sign = -1 if examination.config.targeted else 1
     losses = (sign * examination.course.objective[:, 0]).cpu().numpy()
@@ -88,15 +105,25 @@ def loss_frame(examination: Examination) -> pd.DataFrame:
 
 
 def course_chart(frame: pd.DataFrame, colour: str, step: int) -> alt.LayerChart:
-    """Probability of the true class against the step: the mixture thick, submodels thin."""
+    """Probability of the true class against the step, and of a target dashed.
+
+    The mixture is thick, submodels are thin.
+    """
     scale = alt.Scale(domain=[0, 100])
     axis = alt.Axis(values=[0, 25, 50, 75, 100])
+    roles = list(dict.fromkeys(frame["role"]))
+    title = "True class (%)" if len(roles) == 1 else "Probability (%)"
+    dashes = alt.Scale(domain=roles, range=[[1, 0], [6, 4]][: len(roles)])
     base = alt.Chart(frame).encode(
         x=_step_axis(frame),
-        y=alt.Y("probability:Q", title="True class (%)", scale=scale, axis=axis),
+        y=alt.Y("probability:Q", title=title, scale=scale, axis=axis),
         detail="model:N",
+        strokeDash=alt.StrokeDash("role:N", scale=dashes, legend=None),
         tooltip=tooltip(
-            ("model:N", "Model"), ("step:Q", "Step"), ("probability:Q", "True class (%)", ".1f")
+            ("model:N", "Model"),
+            ("step:Q", "Step"),
+            ("role:N", "Class"),
+            ("probability:Q", "Probability (%)", ".1f"),
         ),
     )
     thin = base.transform_filter(f"!({IS_MIXTURE})").mark_line(
@@ -106,13 +133,15 @@ def course_chart(frame: pd.DataFrame, colour: str, step: int) -> alt.LayerChart:
     return _with_rule([thin, thick], step)
 
 
-def loss_chart(frame: pd.DataFrame, colour: str, step: int) -> alt.LayerChart:
-    """The loss against the step."""
+def loss_chart(
+    frame: pd.DataFrame, colour: str, step: int, title: str = "Loss (nats)"
+) -> alt.LayerChart:
+    """The loss, or what the title says instead, against the step."""
     line = alt.Chart(frame).mark_line(color=colour, strokeWidth=2.2)
     line = line.encode(
         x=_step_axis(frame),
-        y=alt.Y("loss:Q", title="Loss (nats)", axis=alt.Axis(tickCount=5)),
-        tooltip=tooltip(("step:Q", "Step"), ("loss:Q", "Loss (nats)", ".3f")),
+        y=alt.Y("loss:Q", title=title, axis=alt.Axis(tickCount=5)),
+        tooltip=tooltip(("step:Q", "Step"), ("loss:Q", title, ".3f")),
     )
     return _with_rule([line], step)
 
@@ -136,19 +165,21 @@ def budget_frame(results: Mapping[str, Sequence[SmallestEps]], norm: Norm) -> pd
     """A row for each model of each ensemble.
 
     Columns: ensemble, model, eps (in 255ths for L-inf; the largest budget that failed if none
-    succeeded), label (the text at the bar's end).
+    succeeded), label (the text at the bar's end), survives (rounding to 8 bits; None without an
+    adversarial image).
     """
     rows = []
     for ensemble, models in results.items():
         for each in models:
             eps = eps_unit(norm) * (each.tried if each.eps is None else each.eps)
-            rows.append((ensemble, model_title(each.model), eps, _budget_label(each, eps, norm)))
-    return pd.DataFrame(rows, columns=["ensemble", "model", "eps", "label"])
+            label = _budget_label(each, eps, norm)
+            rows.append((ensemble, model_title(each.model), eps, label, each.survives))
+    return pd.DataFrame(rows, columns=["ensemble", "model", "eps", "label", "survives"])
 
 
 def _budget_label(each: SmallestEps, eps: float, norm: Norm) -> str:
     if each.eps == 0:
-        return "wrong before the attack"
+        return str(Verdict.WRONG_BEFORE if each.target is None else Verdict.TARGET_BEFORE)
     text = f"{eps:.2g}/255" if eps < 10 else f"{eps:.0f}/255"
     text = text if norm is Norm.LINF else f"{eps:.2f}"
     return f"more than {text}" if each.eps is None else text

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from dverge.charts.style import FAINT, INKS
+from dverge.data import to_8_bits
 from dverge.errors import require_number
 
 ENLARGEMENT = 6
@@ -18,7 +19,7 @@ BORDER = 8  # px
 
 def to_picture(image: Tensor, factor: int = 1) -> Image.Image:
     """A 1×3×H×W or 3×H×W image in [0, 1], enlarged with nearest neighbour."""
-    pixels = (image.detach().cpu().reshape(image.shape[-3:]) * 255).round().byte()
+    pixels = to_8_bits(image.cpu().reshape(image.shape[-3:]))
     picture = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
     size = (picture.width * factor, picture.height * factor)
     return picture.resize(size, Image.Resampling.NEAREST)

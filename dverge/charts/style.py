@@ -9,7 +9,7 @@ from typing import Any
 import altair as alt
 
 from dverge.attacks import Norm
-from dverge.exploration.examine import Verdict
+from dverge.exploration.verdicts import Verdict
 
 METHOD_COLOURS = {
     "vanilla": "#5B7C99",
@@ -26,7 +26,14 @@ METHOD_TITLES = {
     "imported": "Imported",
 }
 OTHER_COLOURS = ("#0072B2", "#B8860B", "#CC79A7", "#00798C", "#7F6A4F", "#6A5ACD")
-VERDICT_SIGNS = {Verdict.HOLDS: "✓", Verdict.FOOLED: "✕", Verdict.WRONG_BEFORE: "○"}
+VERDICT_SIGNS = {
+    Verdict.HOLDS: "✓",
+    Verdict.FOOLED: "✕",
+    Verdict.WRONG_BEFORE: "○",
+    Verdict.REACHED: "✕",
+    Verdict.MISSED: "≠",
+    Verdict.TARGET_BEFORE: "○",
+}
 GROUNDS = {False: "#FFFFFF", True: "#0F1419"}  # light and dark
 INKS = {False: "#1B2733", True: "#E6EBF0"}
 FAINT = "#6B7885"  # grey text on white

@@ -4,7 +4,7 @@ from dverge.data.background import BackgroundObtain, ObtainSnapshot, ObtainState
 from dverge.data.batches import Augmentation, Stream
 from dverge.data.images import CLASSES, ImageSet, Split
 from dverge.data.obtaining import obtain
-from dverge.data.picture import read_picture
+from dverge.data.picture import read_picture, to_8_bits
 from dverge.data.store import data_folder, full_data_available, load
 
 __all__ = [
@@ -21,4 +21,5 @@ __all__ = [
     "load",
     "obtain",
     "read_picture",
+    "to_8_bits",
 ]

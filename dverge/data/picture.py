@@ -64,6 +64,11 @@ def read_picture(file: bytes | Path | BinaryIO) -> Tensor:
     return pixels.to(torch.float32).div(255.0).unsqueeze(0).contiguous()
 
 
+def to_8_bits(images: Tensor) -> Tensor:
+    """Images in [0, 1] as a picture file keeps them: uint8 of the same shape, rounded."""
+    return (images.detach() * 255).round().byte()
+
+
 def _check_size(picture: Image.Image) -> None:
     """Raise ImageError if the size in the header is too large, before anything is decoded."""
     megapixels = picture.width * picture.height / 1e6

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -10,25 +9,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dverge.attacks import MIXTURE, AttackConfig, Trace, Victim, all_probabilities, attack
+from dverge.attacks import (
+    MIXTURE,
+    AnyConfig,
+    AttackResult,
+    StrongConfig,
+    Trace,
+    Victim,
+    all_probabilities,
+    attack,
+    strong_attack,
+)
+from dverge.attacks.strong import strong_attempt
 from dverge.data import CLASSES
 from dverge.errors import ConfigError, require_integer
+from dverge.exploration.kinds import kind_of
+from dverge.exploration.verdicts import Verdict, judge, mixture_words, succeeded, summarise
 from dverge.models import Ensemble
 
-
-class Verdict(enum.StrEnum):
-    """What an attack does to one model's answer on one image."""
-
-    HOLDS = "holds"
-    FOOLED = "fooled"
-    WRONG_BEFORE = "wrong before the attack"
-
-
-MIXTURE_WORDS = {
-    Verdict.HOLDS: "the mixture holds",
-    Verdict.FOOLED: "the mixture is fooled",
-    Verdict.WRONG_BEFORE: "the mixture was wrong before the attack",
-}
+OWN_PICTURE = -1  # the number of an image that is in no file of CIFAR-10
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,10 @@ class Examination:
         verdicts: M+1, one for each model.
         config: the attack.
         victim: what its gradient was taken of.
-        course: every iterate of the attack; the last is the adversarial image.
+        course: every iterate of the attack; the last is the adversarial image. Of the strong
+            attack, those of the attempt that fooled the victim, or else of the last one.
         target: the class that a targeted attack aims at, else None.
+        attempt: the number of that attempt of the strong attack, from 0; else None.
     """
 
     clean: Tensor
@@ -52,10 +53,11 @@ class Examination:
     before: Tensor
     after: Tensor
     verdicts: tuple[Verdict, ...]
-    config: AttackConfig
+    config: AnyConfig
     victim: Victim
     course: Trace
     target: int | None = None
+    attempt: int | None = None
 
     @property
     def members(self) -> tuple[Verdict, ...]:
@@ -77,12 +79,25 @@ class Examination:
             self,
             adversarial=self.course.images[step],
             after=after,
-            verdicts=_verdicts(self.label, self.before, after),
+            verdicts=_verdicts(self.label, self.before, after, self.target),
         )
 
     def without_course(self) -> Examination:
         """The same result with only the end of the course, so that it takes little memory."""
         return replace(self, course=self.course.end())
+
+    @property
+    def says_target(self) -> bool:
+        """Whether the mixture predicts the target after the attack, whatever it did before."""
+        return int(self.after[-1].argmax()) == self.target
+
+    def summary(self) -> str:
+        """The result in a sentence; see summarise."""
+        return summarise(self.verdicts, self.target is not None, self.says_target)
+
+    def mixture_words(self) -> str:
+        """The verdict on the mixture in words."""
+        return mixture_words(self.mixture, self.says_target)
 
     def sizes(self) -> dict[str, float]:
         """The perturbation's L-inf and L2 length."""
@@ -95,6 +110,7 @@ class Examination:
         models = zip(names, self.verdicts, self.before, self.after, strict=True)
         return {
             **attack_record(self.config, self.victim, self.label, self.target),
+            **({} if self.attempt is None else {"attempt": self.attempt + 1}),
             "perturbation": self.sizes(),
             "models": [
                 {
@@ -112,9 +128,11 @@ def examine(
     ensemble: Ensemble,
     image: Tensor,
     label: int,
-    config: AttackConfig,
+    config: AnyConfig,
     victim: Victim = MIXTURE,
     target: int | None = None,
+    number: int | None = None,
+    attempt: int | None = None,
 ) -> Examination:
     """Attack one image, and evaluate every member and the mixture before and after.
 
@@ -125,37 +143,58 @@ def examine(
         config: the attack.
         victim: what its gradient is taken of.
         target: class to reach; needed if config.targeted, and only then.
+        number: the image's position in the official file, which the strong attack's random starts
+            depend on; None for any other image.
+        attempt: of the strong attack to run alone, where strong_attack has found it before.
 
     Raises:
         ConfigError: a class or the victim does not exist, or a target class is missing or not
             allowed.
     """
     aim = attack_label(image, label, config, target)
-    result = attack(ensemble, image, aim, config, victim, record=True)
+    result, attempt = _attacked(ensemble, image, aim, config, victim, number, attempt)
     assert result.trace is not None
     before, after = (all_probabilities(ensemble, x)[:, 0] for x in (image, result.images))
-    verdicts = _verdicts(label, before, after)
     return Examination(
-        image, result.images, label, before, after, verdicts, config, victim, result.trace, target
+        image,
+        result.images,
+        label,
+        before,
+        after,
+        _verdicts(label, before, after, target),
+        config,
+        victim,
+        result.trace,
+        target,
+        attempt,
     )
 
 
-def every_victim(
-    ensemble: Ensemble, image: Tensor, label: int, config: AttackConfig, target: int | None = None
-) -> list[Examination]:
-    """The same attack on each member in turn, then on the mixture; see examine."""
-    return [
-        examine(ensemble, image, label, config, victim, target)
-        for victim in victims_of(len(ensemble))
-    ]
+def _attacked(
+    ensemble: Ensemble,
+    image: Tensor,
+    aim: Tensor,
+    config: AnyConfig,
+    victim: Victim,
+    number: int | None,
+    attempt: int | None,
+) -> tuple[AttackResult, int | None]:
+    """The attack with its course, and the strong attack's attempt that it is of."""
+    if not isinstance(config, StrongConfig):
+        return attack(ensemble, image, aim, config, victim, record=True), None
+    numbers = [OWN_PICTURE if number is None else number]
+    if attempt is None:
+        attempt = int(strong_attack(ensemble, image, aim, numbers, config, victim).attempt)
+    course = strong_attempt(ensemble, image, aim, numbers, config, victim, attempt, record=True)
+    return course, attempt
 
 
-def victims_of(members: int) -> list[Victim]:
-    """Each of so many members in order, then the mixture."""
-    return [*map(Victim, range(members)), MIXTURE]
+def victims_of(members: int, mixture: Victim = MIXTURE) -> list[Victim]:
+    """Each of so many members in order, then the mixture, as it is attacked."""
+    return [*map(Victim, range(members)), mixture]
 
 
-def attack_label(image: Tensor, label: int, config: AttackConfig, target: int | None) -> Tensor:
+def attack_label(image: Tensor, label: int, config: AnyConfig, target: int | None) -> Tensor:
     """The one label that `attack` needs for an image: the target if there is one, else its class.
 
     Raises:
@@ -173,17 +212,10 @@ def attack_label(image: Tensor, label: int, config: AttackConfig, target: int | 
     return torch.tensor([label if target is None else target], device=image.device)
 
 
-def _verdicts(label: int, before: Tensor, after: Tensor) -> tuple[Verdict, ...]:
+def _verdicts(label: int, before: Tensor, after: Tensor, target: int | None) -> tuple[Verdict, ...]:
     """The verdict on each model, from its probabilities before and after, (M+1)×10."""
     predicted = zip(before.argmax(1).tolist(), after.argmax(1).tolist(), strict=True)
-    return tuple(judge(label, *classes) for classes in predicted)
-
-
-def judge(label: int, before: int, after: int) -> Verdict:
-    """The verdict on a model that predicts class `before`, and `after` on the attacked image."""
-    if before != label:
-        return Verdict.WRONG_BEFORE
-    return Verdict.HOLDS if after == label else Verdict.FOOLED
+    return tuple(judge(label, *classes, target) for classes in predicted)
 
 
 def model_names(members: int) -> list[str]:
@@ -192,11 +224,11 @@ def model_names(members: int) -> list[str]:
 
 
 def attack_record(
-    config: AttackConfig, victim: Victim, label: int, target: int | None
+    config: AnyConfig, victim: Victim, label: int, target: int | None
 ) -> dict[str, Any]:
     """An attack on one image as plain JSON values."""
     return {
-        "attack": asdict(config),
+        "attack": {"name": str(kind_of(config)), **asdict(config)},
         "victim": str(victim),
         "true_class": CLASSES[label],
         "target_class": None if target is None else CLASSES[target],
@@ -208,37 +240,27 @@ def by_class(probabilities: Tensor) -> dict[str, float]:
     return dict(zip(CLASSES, probabilities.tolist(), strict=True))
 
 
-def summarise(verdicts: Sequence[Verdict]) -> str:
-    """The result in a sentence, such as "2 of 3 submodels fooled, the mixture holds."."""
-    *members, mixture = verdicts
-    noun = "submodel" if len(members) == 1 else "submodels"
-    fooled = f"{members.count(Verdict.FOOLED)} of {len(members)} {noun} fooled"
-    if wrong := members.count(Verdict.WRONG_BEFORE):
-        return f"{fooled}, {wrong} wrong before the attack; {MIXTURE_WORDS[mixture]}."
-    return f"{fooled}, {MIXTURE_WORDS[mixture]}."
-
-
 def success(examinations: Sequence[Examination], model: int) -> tuple[int, int]:
-    """How many attacked images fool a model, and how many it classified correctly before.
+    """How many attacks succeed on a model, and how many images it classified correctly before.
 
     Args:
         examinations: one for each image, all of one ensemble.
         model: 0 is the first member, -1 the mixture.
     """
-    return _fooled([each.verdicts[model] for each in examinations])
+    return succeeded([each.verdicts[model] for each in examinations])
 
 
 def carried_over(by_victim: Sequence[Examination]) -> tuple[int, int]:
-    """How many answers of the other members the attacks on single members change.
+    """How often attacks on single members also succeed on another member.
 
     Args:
-        by_victim: an attack on each member in turn, then on the mixture; see every_victim.
+        by_victim: an attack on each member in turn, then on the mixture.
 
     Returns:
-        The answers changed, and all those that could be: every attack on a member is counted on
-        each other member that was correct before it.
+        The successes, and all that were possible: every attack on a member is counted on each
+        other member that was correct before it.
     """
-    return _fooled(
+    return succeeded(
         [
             verdict
             for i, attacked in enumerate(by_victim[:-1])
@@ -246,9 +268,3 @@ def carried_over(by_victim: Sequence[Examination]) -> tuple[int, int]:
             if i != j
         ]
     )
-
-
-def _fooled(verdicts: Sequence[Verdict]) -> tuple[int, int]:
-    """How many are fooled, and how many were correct before the attack."""
-    correct_before = len(verdicts) - verdicts.count(Verdict.WRONG_BEFORE)
-    return verdicts.count(Verdict.FOOLED), correct_before

@@ -25,7 +25,8 @@ class NoiseTest:
         size: of each perturbation in the attack's norm, before clipping to [0, 1].
         image: 1×3×32×32 in [0, 1], the first noisy image.
         after: (M+1)×10, the models' probabilities on it.
-        fooled: for each model, the number of draws on which its prediction is not the true class.
+        fooled: for each model, the number of draws on which its prediction is not the true class;
+            beside a targeted attack, on which it is the target.
         draws: how many noisy images were tested.
         seed: of the draws.
     """
@@ -63,8 +64,10 @@ def noise_test(
     images = (clean + size * noise).clamp(0, 1)
     batches = [all_probabilities(ensemble, batch) for batch in images.split(BATCH)]
     probabilities = torch.cat(batches, 1)
-    fooled = (probabilities.argmax(2) != examination.label).sum(1).tolist()
-    return NoiseTest(size, images[:1], probabilities[:, 0], tuple(fooled), draws, seed)
+    predicted, target = probabilities.argmax(2), examination.target
+    is_fooled = predicted != examination.label if target is None else predicted == target
+    fooled = tuple(is_fooled.sum(1).tolist())
+    return NoiseTest(size, images[:1], probabilities[:, 0], fooled, draws, seed)
 
 
 def unit_noise(count: int, norm: Norm, seed: int) -> Tensor:

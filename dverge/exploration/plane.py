@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dverge.attacks import MIXTURE, AttackConfig, Norm, Victim, attack
+from dverge.attacks import MIXTURE, AnyConfig, Norm, Victim
 from dverge.errors import ConfigError, require
-from dverge.exploration.examine import attack_label
+from dverge.exploration.examine import examine
 from dverge.exploration.noise import unit_noise
 from dverge.models import IMAGE_SHAPE, Ensemble
 from dverge.seeds import derive_seed
@@ -46,7 +46,7 @@ class Plane:
     u: Tensor
     v: Tensor
     path: Tensor
-    config: AttackConfig
+    config: AnyConfig
     victim: Victim
     seed: int
     target: int | None = None
@@ -96,11 +96,12 @@ def attack_plane(
     ensemble: Ensemble,
     image: Tensor,
     label: int,
-    config: AttackConfig,
+    config: AnyConfig,
     victim: Victim = MIXTURE,
     target: int | None = None,
     *,
     seed: int = 0,
+    number: int | None = None,
 ) -> Plane:
     """The plane through an image and its adversarial image.
 
@@ -112,16 +113,15 @@ def attack_plane(
         victim: what its gradient is taken of.
         target: class to reach; needed if config.targeted, and only then.
         seed: of the random direction; drawn on the CPU, so the same on every device.
+        number: the image's position in the official file; see examine.
 
     Raises:
         ConfigError: several images, a class or the victim does not exist, a target class is missing
             or not allowed, or the attack does not change the image, so that it has no direction.
     """
     require(len(image) == 1, "the number of images", len(image), "1")
-    aim = attack_label(image, label, config, target)
-    result = attack(ensemble, image, aim, config, victim, record=True)
-    assert result.trace is not None
-    delta = (result.images - image).double()
+    outcome = examine(ensemble, image, label, config, victim, target, number)
+    delta = (outcome.adversarial - image).double()
     length = _length(delta, config.norm)
     if not length.item():
         raise ConfigError(
@@ -132,7 +132,7 @@ def attack_plane(
     noise = unit_noise(1, config.norm, derive_seed(seed, "plane")).to(u)
     v = noise - (noise * u).sum() / u.square().sum() * u
     v = v / _length(v, config.norm)
-    course = (result.trace.images[:, 0] - image).double().flatten(1)
+    course = (outcome.course.images[:, 0] - image).double().flatten(1)
     path = torch.stack([course @ each.flatten() / each.square().sum() for each in (u, v)], 1)
     return Plane(image, u.to(image), v.to(image), path.cpu(), config, victim, seed, target)
 

@@ -14,11 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dverge.attacks import MIXTURE, AttackConfig, Norm, Victim, all_probabilities
+from dverge.attacks import MIXTURE, AnyConfig, Norm, Victim, all_probabilities
 from dverge.data import CLASSES
 from dverge.errors import require, require_integer
 from dverge.exploration.examine import attack_record, by_class, model_names
 from dverge.exploration.plane import Plane, attack_plane
+from dverge.exploration.verdicts import judge, summarise
 from dverge.models import Ensemble
 
 BATCH = 1024  # images; larger batches no longer fit into the processor's cache
@@ -75,6 +76,13 @@ class Regions:
             f"on {', '.join(members)} and {last}."
         )
 
+    def outcome(self) -> str:
+        """What the models predict where the attack ends, in a sentence."""
+        before, after, target = self.before.argmax(1), self.after.argmax(1), self.plane.target
+        predicted = zip(before.tolist(), after.tolist(), strict=True)
+        verdicts = [judge(self.label, *classes, target) for classes in predicted]
+        return summarise(verdicts, target is not None, int(after[-1]) == target)
+
     def to_dict(self) -> dict[str, Any]:
         """Settings and result as plain JSON values; maps are lists of rows, lowest b first."""
         plane, kept = self.plane, self.kept().tolist()
@@ -117,19 +125,20 @@ def regions(
     ensemble: Ensemble,
     image: Tensor,
     label: int,
-    config: AttackConfig,
+    config: AnyConfig,
     victim: Victim = MIXTURE,
     target: int | None = None,
     *,
     extent: float,
     points: int = 61,
     seed: int = 0,
+    number: int | None = None,
 ) -> Regions:
     """An ensemble's regions on the plane of an attack on itself.
 
     Arguments and errors are those of attack_plane and regions_on.
     """
-    plane = attack_plane(ensemble, image, label, config, victim, target, seed=seed)
+    plane = attack_plane(ensemble, image, label, config, victim, target, seed=seed, number=number)
     return regions_on(plane, ensemble, label, extent=extent, points=points)
 
 

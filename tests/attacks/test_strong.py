@@ -11,10 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from dverge import checkpoints
-from dverge.attacks import AttackConfig, Norm, Through, Victim
+from dverge.attacks import (
+    MIXTURE,
+    AttackConfig,
+    Norm,
+    StrongConfig,
+    Through,
+    Victim,
+    all_probabilities,
+    image_starts,
+)
 from dverge.attacks.gradient import value_and_gradient
+from dverge.attacks.margins import margin_attack, members_attack
 from dverge.attacks.stepping import AdaptiveSteps
-from dverge.attacks.strong import margin_attack, members_attack
+from dverge.attacks.strong import MEMBER_WAYS, MIXTURE_WAYS, strong_attack, strong_attempt
 from dverge.data import Split, load
 from dverge.errors import ConfigError
 from dverge.models import Ensemble, seeded_conv
@@ -79,7 +89,7 @@ def test_a_batch_is_its_images_one_by_one(
 ) -> None:
     network, pixels = ensemble.double(), images.double()
     config = AttackConfig(norm, eps, 0.0, 12)
-    found = margin_attack(network, pixels, labels, config, victim, rank)
+    found = margin_attack(network, pixels, labels, config, victim, rank).images
     for image, label, x in zip(pixels.split(1), labels.tolist(), found.split(1), strict=True):
         expected = plain(network, image, label, config, victim, rank)
         assert x.allclose(expected, rtol=0, atol=1e-9)
@@ -125,7 +135,7 @@ def test_an_attack_on_all_members_is_a_plain_loop(norm: Norm, eps: float, clippe
     sample = load(Split.SAMPLE).balanced(20)
     pixels, labels = sample.pixels().double(), sample.labels
     config = AttackConfig(norm, eps, 0.0, 12)
-    found = members_attack(network, pixels, labels, config, clipped)
+    found = members_attack(network, pixels, labels, config, clipped).images
     before, after = [], []
     for image, label, x in zip(pixels.split(1), labels.tolist(), found.split(1), strict=True):
         expected = plain_members(network, image, label, config, clipped)
@@ -143,8 +153,8 @@ def test_the_scale_of_members_logits_changes_nothing_in_an_attack_on_all(
     for factor, member in zip((1024, 1 / 64, 8), other.members, strict=True):
         member.get_parameter("fc3.weight").data *= factor
         member.get_parameter("fc3.bias").data *= factor
-    found = members_attack(ensemble, images, labels, config, clipped)
-    assert found.equal(members_attack(other, images, labels, config, clipped))
+    found = members_attack(ensemble, images, labels, config, clipped).images
+    assert found.equal(members_attack(other, images, labels, config, clipped).images)
     assert not found.equal(images)
 
 
@@ -159,7 +169,7 @@ def test_a_linear_network_is_attacked_as_well_as_can_be(norm: Norm, dual: int, r
     image, eps = torch.full((1, 3, 32, 32), 0.5, dtype=torch.float64), 1e-4
     order = network.members[0](image)[0].argsort(descending=True)
     label, target = order[:1], order[rank]
-    x = margin_attack(network, image, label, AttackConfig(norm, eps, 0.0, 100), rank=rank)
+    x = margin_attack(network, image, label, AttackConfig(norm, eps, 0.0, 100), rank=rank).images
     weight = linear.weight[target] - linear.weight[label[0]]
     moved = (weight * (x - image).flatten()).sum()
     assert moved.item() == pytest.approx((eps * weight.norm(dual)).item(), rel=1e-6)
@@ -178,10 +188,57 @@ def test_the_scale_of_a_networks_logits_changes_no_bit(
     config = AttackConfig(norm, eps, 0.0, 20)
     for rank in range(3):
         one, other = (
-            margin_attack(Ensemble([each]).eval(), images, labels, config, victim, rank)
+            margin_attack(Ensemble([each]).eval(), images, labels, config, victim, rank).images
             for each in (member, scaled)
         )
         assert one.equal(other) and not one.equal(images)
+
+
+NUMBERS = list(range(40, 48))
+
+
+@pytest.mark.parametrize("victim", [Victim(1), MIXTURE], ids=str)
+@pytest.mark.parametrize("config", [StrongConfig(Norm.LINF, 0.004, 3), StrongConfig(Norm.L2, 0.1)])
+def test_attempts_go_on_until_one_fools(
+    config: StrongConfig, victim: Victim, ensemble: Ensemble, images: Tensor, labels: Tensor
+) -> None:
+    """An image alone, attempt by attempt, each from its own random start."""
+    network, pixels = ensemble.double(), images.double()
+    result = strong_attack(network, pixels, labels, NUMBERS, config, victim)
+    deployed = Victim(victim.member)
+    for i, number in enumerate(NUMBERS):
+        image, label = pixels[i : i + 1], labels[i : i + 1]
+        for attempt, way in enumerate(MIXTURE_WAYS if victim == MIXTURE else MEMBER_WAYS):
+            ball = AttackConfig(config.norm, config.eps, 0.0, way.steps, seed=config.seed)
+            start = image_starts(image, [number], ball, attempt)
+            through = Victim(victim.member, way.through)
+            one = margin_attack(network, image, label, ball, through, way.rank, start)
+            if answer(network, one.images, deployed) != int(label):
+                break
+        assert bool(result.success[i]) is bool(one.success)
+        assert int(result.attempt[i]) == attempt
+        assert result.images[i : i + 1].allclose(one.images, rtol=0, atol=1e-9)
+    assert result.success.sum() > 0 and result.attempt.max() > 0
+
+
+@pytest.mark.parametrize("attempt", [0, 7])
+def test_a_recorded_attempt_is_its_course(
+    attempt: int, ensemble: Ensemble, images: Tensor, labels: Tensor
+) -> None:
+    config = StrongConfig(Norm.LINF, 0.01)
+    args = (ensemble, images, labels, NUMBERS, config, MIXTURE, attempt)
+    plain, recorded = strong_attempt(*args), strong_attempt(*args, record=True)
+    course = recorded.trace
+    assert plain.trace is None and course is not None
+    assert recorded.images.equal(plain.images) and course.images[-1].equal(plain.images)
+    assert course.objective[-1].equal(plain.objective)
+    assert len(course.images) == len(course.objective) == len(course.probabilities)
+    assert (course.images - images).abs().max() <= 0.01 + 1e-6
+    for at in range(len(course.images)):
+        assert course.probabilities[at].allclose(all_probabilities(ensemble, course.images[at]))
+    fooled = course.probabilities[:, -1].argmax(2) != labels
+    for i, ended in enumerate(fooled.T.tolist()):  # it stops at the first iterate that fools
+        assert ended == sorted(ended) and ended[-1] == bool(plain.success[i])
 
 
 @pytest.mark.parametrize(
@@ -200,3 +257,25 @@ def test_what_cannot_be_attacked_is_refused(
     about: dict[str, Any] = {"labels": labels, "config": config} | change
     with pytest.raises(ConfigError, match=message):
         margin_attack(ensemble, images, **about)
+
+
+@pytest.mark.parametrize("through", [each for each in Through if each is not Through.PROBABILITY])
+def test_the_mixture_is_attacked_through_all_of_its_scores(
+    through: Through, ensemble: Ensemble, images: Tensor, labels: Tensor
+) -> None:
+    config = StrongConfig(Norm.LINF, 0.02)
+    with pytest.raises(ConfigError, match="follows the tempered and the mean probability"):
+        strong_attack(ensemble, images, labels, NUMBERS, config, Victim(through=through))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"norm": "linf"}, "norm is 'linf'"),
+        ({"eps": 1.1}, "eps is 1.1"),
+        ({"seed": -1}, "seed is -1"),
+    ],
+)
+def test_settings_out_of_range(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        StrongConfig(**{"norm": Norm.LINF, "eps": 0.1, **values})

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dverge.attacks import AttackConfig, Norm, Victim
+from dverge.attacks import AttackConfig, Norm, StrongConfig, Victim
 from dverge.charts.lab import (
     budget_chart,
     budget_frame,
@@ -17,6 +17,7 @@ from dverge.charts.lab import (
     course_frame,
     loss_chart,
     loss_frame,
+    objective_title,
 )
 from dverge.exploration.examine import Examination, examine
 from dverge.exploration.smallest import SmallestEps
@@ -39,12 +40,14 @@ def test_classes_have_the_probabilities_before_and_after(examination: Examinatio
 
 
 def test_the_course_is_of_each_iterate(ensemble: Ensemble, examination: Examination) -> None:
-    frame = course_frame(examination)
-    assert len(frame) == 4 * 4
+    frame, classes = course_frame(examination), {"true class": 3, "target": 5}
+    targeted = examination.target is not None
+    assert list(dict.fromkeys(frame["role"])) == list(classes)[: 1 + targeted]
+    assert len(frame) == 4 * 4 * (1 + targeted)
     for row in frame.to_dict("records"):
-        image = examination.course.images[row["step"]]
+        image, label = examination.course.images[row["step"]], classes[row["role"]]
         with torch.no_grad():
-            each = torch.stack([member(image).softmax(1)[0, 3] for member in ensemble.members])
+            each = torch.stack([member(image).softmax(1)[0, label] for member in ensemble.members])
         names = ["submodel 1", "submodel 2", "submodel 3", "mixture"]
         expected = dict(zip(names, [*each.tolist(), float(each.mean())], strict=True))
         assert row["probability"] == pytest.approx(100 * expected[row["model"]], abs=1e-3)
@@ -62,6 +65,22 @@ def test_losses_are_the_victims_cross_entropies(
     assert bool(frame["loss"].iloc[-1] > frame["loss"][0]) == (target is None)
 
 
+def test_the_margin_of_the_strong_attack(ensemble: Ensemble, images: Tensor) -> None:
+    with torch.no_grad():
+        label = int(ensemble.members[1](images[:1]).argmax())
+    config = StrongConfig(Norm.LINF, 0.0005)
+    examination = examine(ensemble, images[:1], label, config, Victim(1), number=4)
+    assert examination.attempt == 6  # towards the class that comes sixth
+    frame = loss_frame(examination)
+    assert objective_title(config) == "Margin"
+    with torch.no_grad():
+        scores = ensemble.members[1](images[:1])[0]
+        order = [i for i in scores.argsort(descending=True).tolist() if i != label]
+        for step, image in enumerate(examination.course.images):
+            now = ensemble.members[1](image)[0]
+            assert frame["loss"][step] == pytest.approx(float(now[order[5]] - now[label]), abs=1e-4)
+
+
 def test_both_charts_have_the_rule_at_the_step(examination: Examination) -> None:
     for chart in (
         course_chart(course_frame(examination), "#123456", 2),
@@ -76,8 +95,14 @@ def test_both_charts_have_the_rule_at_the_step(examination: Examination) -> None
 
 IMAGE = torch.zeros(1, 3, 32, 32)
 BUDGETS = {
-    "a": [SmallestEps("member-1", 2 / 255, 1 / 255, IMAGE), SmallestEps("mixture", 0.0, 0, IMAGE)],
-    "b": [SmallestEps("member-1", 30.4 / 255, 0, IMAGE), SmallestEps("mixture", None, 0.5, IMAGE)],
+    "a": [
+        SmallestEps("member-1", 2 / 255, 1 / 255, IMAGE, True),
+        SmallestEps("mixture", 0.0, 0, IMAGE),
+    ],
+    "b": [
+        SmallestEps("member-1", 30.4 / 255, 0, IMAGE, False),
+        SmallestEps("mixture", None, 0.5, IMAGE),
+    ],
 }
 
 
@@ -88,6 +113,9 @@ def test_budgets_in_255ths() -> None:
     assert frame["eps"].tolist() == pytest.approx([2, 0, 30.4, 127.5])
     labels = ["2/255", "wrong before the attack", "30/255", "more than 128/255"]
     assert frame["label"].tolist() == labels
+    assert frame["survives"].tolist() == [True, None, False, None]
+    already = {"a": [SmallestEps("mixture", 0.0, 0, IMAGE, target=3)]}
+    assert budget_frame(already, Norm.LINF)["label"][0] == "said the target before the attack"
     colours = {"a": "#111111", "b": "#222222"}
     encoding = budget_chart(frame, colours, Norm.LINF).to_dict()["layer"][0]["encoding"]
     scale = {"domain": ["a", "b"], "range": ["#111111", "#222222"]}

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dverge.attacks import MIXTURE, Norm, all_probabilities, attack, pgd
+from dverge.attacks import MIXTURE, AttackConfig, Norm, all_probabilities, attack, pgd
 from dverge.charts.regions import (
     CLASS_COLOURS,
     LEFT,
@@ -132,6 +132,7 @@ def test_the_middle_and_the_attacks_end_are_the_models_predictions(
     near: Regions, ensemble: Ensemble
 ) -> None:
     image, config = near.plane.origin, near.plane.config
+    assert isinstance(config, AttackConfig)
     end = attack(ensemble, image, torch.tensor([3]), config, MIXTURE).images
     ends = [all_probabilities(ensemble, each)[:, 0] for each in (image, end)]
     for model in range(4):

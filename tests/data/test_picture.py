@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dverge.data import Split, load, read_picture
+from dverge.data import Split, load, read_picture, to_8_bits
 from dverge.errors import ImageError
 
 Colour = tuple[int, ...]
@@ -141,3 +141,16 @@ def test_no_such_file(tmp_path: Path) -> None:
         read_picture(tmp_path / "none.png")
     with pytest.raises(ImageError):
         read_picture(tmp_path)
+
+
+def test_rounding_to_8_bits_is_what_a_png_file_keeps() -> None:
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    images[0, 0, 0, :4] = torch.tensor([0.0, 1.0, 0.4 / 255, 0.6 / 255])
+    rounded = to_8_bits(images)
+    assert rounded.dtype is torch.uint8 and rounded.shape == images.shape
+    assert rounded[0, 0, 0, :4].tolist() == [0, 255, 0, 1]
+    assert (rounded / 255 - images).abs().max() <= 0.5 / 255 + 1e-6
+    for values in rounded:
+        picture = Image.fromarray(values.permute(1, 2, 0).numpy())
+        assert read_picture(encode(picture)).equal(values[None] / 255)
+        assert to_8_bits(read_picture(encode(picture)))[0].equal(values)

@@ -13,7 +13,7 @@ from dverge.attacks import MIXTURE, AttackConfig, Norm, Through, Victim, image_s
 from dverge.attacks.strong import margin_attack
 from dverge.data import Split, load
 from dverge.evaluation.measurements import Clean
-from dverge.evaluation.strong import StrongAttack, Way
+from dverge.evaluation.strong import StrongAttack
 from dverge.models import Ensemble
 from dverge.results import Result, headlines
 from tests.evaluation.plain import correct
@@ -35,8 +35,8 @@ pytestmark = pytest.mark.usefixtures("prepared")
 @pytest.fixture(autouse=True)
 def short(prepared: None, monkeypatch: Patch) -> None:
     """Four budgets, and attacks of a moment."""
-    monkeypatch.setattr("dverge.evaluation.strong.MEMBER_WAYS", MEMBER)
-    monkeypatch.setattr("dverge.evaluation.strong.MIXTURE_WAYS", ALL)
+    monkeypatch.setattr("dverge.attacks.strong.MEMBER_WAYS", MEMBER)
+    monkeypatch.setattr("dverge.attacks.strong.MIXTURE_WAYS", ALL)
     attacks = [StrongAttack(Norm.LINF, eps, 0, cumulative=True) for eps in BUDGETS]
     use_plan(monkeypatch, lambda seed: [Clean(), *attacks])
 
@@ -55,7 +55,7 @@ def after(ensemble: Ensemble, image: int, eps: float, stands: list[bool]) -> lis
             start = image_starts(pixels, one.indices.tolist(), config, number)
             aimed = Victim(victim.member, way.through)
             changed = margin_attack(ensemble, pixels, labels, config, aimed, way.rank, start)
-            said = correct(ensemble, changed, labels)[:, 0].tolist()
+            said = correct(ensemble, changed.images, labels)[:, 0].tolist()
             now = [a and b for a, b in zip(now, said, strict=True)]
         left[row], left[-1] = left[row] and now[row], left[-1] and now[-1]
     return left

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dverge.attacks import AttackConfig, Norm, Through
+from dverge.attacks.strong import Way
 from dverge.data import Split, full_data_available, load
 from dverge.errors import ConfigError
 from dverge.evaluation.autoattack import Square
@@ -30,7 +31,7 @@ from dverge.evaluation.measurements import (
     ZeroGradient,
 )
 from dverge.evaluation.protocols import PLANS, EvaluationConfig, Protocol
-from dverge.evaluation.strong import StrongAttack, Way
+from dverge.evaluation.strong import StrongAttack
 from dverge.weights import import_weights
 
 SHIPPED = Path(__file__).parents[2] / "checkpoints"
@@ -215,7 +216,7 @@ def test_the_headlines_rows_are_those_of_the_standard_protocol(
     """Answer by answer on the same images; with short attacks."""
     few = (Way(Through.PROBABILITY, 0, 6), Way(Through.TEMPERED, 2, 4))
     for ways in ("MEMBER_WAYS", "MIXTURE_WAYS"):
-        monkeypatch.setattr(f"dverge.evaluation.strong.{ways}", few)
+        monkeypatch.setattr(f"dverge.attacks.strong.{ways}", few)
     short = [each for each in CONTENT[Protocol.STANDARD] if each.attack != "pgd-linf"]
     plan = replace(PLANS[Protocol.STANDARD], measurements=lambda seed: [Clean(), *short])
     monkeypatch.setitem(PLANS, Protocol.STANDARD, plan)

@@ -10,14 +10,15 @@ from torch import Tensor
 
 from dverge import checkpoints
 from dverge.attacks import MIXTURE, AttackConfig, Norm, Through, Victim, image_starts
-from dverge.attacks.strong import margin_attack, members_attack
+from dverge.attacks.margins import margin_attack, members_attack
+from dverge.attacks.strong import MEMBER_WAYS, MIXTURE_WAYS
 from dverge.data import Split, load
 from dverge.evaluation.counting import MEAN_LOSS, RobustCount
 from dverge.evaluation.measurements import Batch
 from dverge.evaluation.predictions import answers as predicted
 from dverge.evaluation.protocols import EPS, L2_EPS, REPORT_EPS
 from dverge.evaluation.store import all_results
-from dverge.evaluation.strong import MEMBER_WAYS, MIXTURE_WAYS, StrongAttack
+from dverge.evaluation.strong import StrongAttack
 from dverge.models import Ensemble
 from dverge.results import Result
 from tests.evaluation.plain import correct
@@ -56,7 +57,7 @@ def test_the_results_are_those_of_a_loop(norm: Norm, eps: float, trained: Ensemb
             start = image_starts(pixels, images.indices.tolist(), config, number)
             through = Victim(victim.member, way.through)
             changed = margin_attack(trained, pixels, labels, config, through, way.rank, start)
-            answers = correct(trained, changed, labels)
+            answers = correct(trained, changed.images, labels)
             share = torch.where(stands, share.minimum(answers[:-1].double().mean(0)), share)
             stands &= answers[row]
         after[str(victim)] = stands
@@ -72,7 +73,7 @@ def test_the_results_are_those_of_a_loop(norm: Norm, eps: float, trained: Ensemb
     for number, clipped in enumerate((False, True)):
         config = AttackConfig(norm, eps, 0.0, 60, random_start=True, seed=3)
         start = image_starts(pixels, images.indices.tolist(), config, number)
-        changed = members_attack(trained, pixels, labels, config, clipped, start)
+        changed = members_attack(trained, pixels, labels, config, clipped, start).images
         answers = correct(trained, changed, labels)[:-1].double().mean(0)
         share = torch.where(share > least, share.minimum(answers), share)
     assert random_member.parameters["victim"] == "worst"

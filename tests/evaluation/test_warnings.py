@@ -9,6 +9,7 @@ import torch
 
 from dverge import checkpoints
 from dverge.attacks import Attack, Norm, Through, fgsm, pgd
+from dverge.attacks.strong import Way
 from dverge.data import Split, load
 from dverge.evaluation.evaluation import Evaluation
 from dverge.evaluation.measurements import (
@@ -18,7 +19,7 @@ from dverge.evaluation.measurements import (
     ProjectedGradient,
     ReportAttack,
 )
-from dverge.evaluation.strong import StrongAttack, Way
+from dverge.evaluation.strong import StrongAttack
 from dverge.models import Ensemble
 from dverge.results import Result, models_of
 from tests.evaluation.small import Patch, config_of, use_plan
@@ -50,7 +51,7 @@ def members(shipped: Path, monkeypatch: Patch) -> Ensemble:
     use_plan(monkeypatch, plan)
     way = Way(Through.PROBABILITY, 0, 3)
     for ways in ("MEMBER_WAYS", "MIXTURE_WAYS"):
-        monkeypatch.setattr(f"dverge.evaluation.strong.{ways}", (way,))
+        monkeypatch.setattr(f"dverge.attacks.strong.{ways}", (way,))
     return checkpoints.load(shipped)
 
 

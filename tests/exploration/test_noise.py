@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -42,6 +43,18 @@ def test_fooled_is_the_count_of_a_slow_loop(ensemble: Ensemble, examination: Exa
         counts = [n + (p != examination.label) for n, p in zip(counts, predicted, strict=True)]
     assert result.fooled == tuple(counts)
     assert any(counts) and result.draws == 40
+
+
+def test_beside_a_targeted_attack_noise_must_reach_the_target(
+    ensemble: Ensemble, examination: Examination
+) -> None:
+    away = noise_test(ensemble, examination, draws=200)
+    reached = torch.zeros(4, dtype=torch.long)
+    for target in range(10):
+        if target != examination.label:
+            beside = replace(examination, target=target)
+            reached += torch.tensor(noise_test(ensemble, beside, draws=200).fooled)
+    assert reached.tolist() == list(away.fooled)  # each fooled answer is one target
 
 
 def test_noise_has_the_attacks_size(ensemble: Ensemble, examination: Examination) -> None:

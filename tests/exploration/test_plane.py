@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from dverge.attacks import MIXTURE, Norm, Victim, attack, pgd
+from dverge.attacks import MIXTURE, AttackConfig, Norm, StrongConfig, Victim, attack, pgd
 from dverge.errors import ConfigError
+from dverge.exploration.examine import examine
 from dverge.exploration.plane import Plane, attack_plane
 from dverge.models import Ensemble
 
@@ -40,6 +41,7 @@ def test_the_path_goes_from_the_image_to_the_attacks_end(
     plane: Plane, ensemble: Ensemble, images: Tensor
 ) -> None:
     config = plane.config
+    assert isinstance(config, AttackConfig)
     result = attack(ensemble, images[:1], torch.tensor([3]), config, Victim(1), record=True)
     size = length(result.images - images[:1], config.norm)
     assert plane.path.shape == (config.steps + 1, 2)
@@ -56,6 +58,16 @@ def test_the_path_goes_from_the_image_to_the_attacks_end(
 def test_a_random_start_is_not_the_random_direction(ensemble: Ensemble, images: Tensor) -> None:
     plane = attack_plane(ensemble, images[:1], 3, pgd(Norm.L2, 1.0, seed=0), seed=0)
     assert abs(plane.path[0, 1].item()) < 0.1  # of 1: in 3,072 dimensions nearly orthogonal
+
+
+def test_the_strong_attack_spans_a_plane_by_the_attempt_that_is_shown(
+    ensemble: Ensemble, images: Tensor, labels: Tensor
+) -> None:
+    config, label = StrongConfig(Norm.LINF, 0.01), int(labels[1])
+    outcome = examine(ensemble, images[1:2], label, config, number=9)
+    plane = attack_plane(ensemble, images[1:2], label, config, number=9)
+    assert len(plane.path) == len(outcome.course.images)
+    assert (plane.images(*plane.path[-1:].T) - outcome.adversarial).abs().max() < 1e-6
 
 
 def test_the_seed_decides_the_random_direction(ensemble: Ensemble, images: Tensor) -> None:

@@ -8,7 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dverge.attacks import MIXTURE, AttackConfig, Norm, Victim, attack, fgsm, pgd
+from dverge import checkpoints
+from dverge.attacks import MIXTURE, AttackConfig, Norm, Through, Victim, attack, fgsm, pgd
+from dverge.charts.pictures import to_picture, to_png
+from dverge.data import CLASSES, Split, load, read_picture
 from dverge.errors import ConfigError
 from dverge.exploration.smallest import HALVINGS, LARGEST, smallest_eps
 from dverge.models import Ensemble
@@ -97,6 +100,49 @@ def test_a_targeted_search() -> None:
     assert towards.eps == pytest.approx(away.eps, rel=0.05)
     (never, _) = smallest_eps(ensemble, GREY, 0, config, target=7)
     assert never.eps is None
+
+
+def test_a_targeted_search_ends_where_the_target_is_reached() -> None:
+    """A frog that the mixture takes for a deer is no airplane yet."""
+    vanilla, images = checkpoints.load("vanilla-3xconv-s0"), load(Split.SAMPLE)
+    at, attack_on = images.indices.tolist().index(4), pgd(Norm.LINF, 8 / 255, targeted=True)
+    pixels, frog = images.pixels(at), int(images.labels[at])
+    with torch.no_grad():
+        deer = int(vanilla(pixels).argmax())
+    assert (CLASSES[frog], CLASSES[deer]) == ("frog", "deer")
+    *_, mixture = smallest_eps(vanilla, pixels, frog, attack_on, CLASSES.index("airplane"))
+    assert mixture.eps is not None and 255 * mixture.eps == pytest.approx(17.5, abs=0.2)
+    with torch.no_grad():
+        assert CLASSES[int(vanilla(mixture.image).argmax())] == "airplane"
+    *_, already = smallest_eps(vanilla, pixels, frog, attack_on, deer)
+    assert already.eps == 0 and already.target == deer and already.survives is None
+    *_, untargeted = smallest_eps(vanilla, pixels, frog, pgd(Norm.LINF, 8 / 255))
+    assert untargeted.eps == 0 and untargeted.target is None
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whether_it_survives_rounding_is_what_a_png_file_says(seed: int) -> None:
+    weights = torch.randn((1, 3, 32, 32), generator=torch.Generator().manual_seed(seed))
+    image = torch.full_like(GREY, 128 / 255)  # has 8 bits itself
+    margin = float((image * weights).sum()) - 4.0
+    ensemble = Ensemble([Linear(weights, margin)])
+    (result, _) = smallest_eps(ensemble, image, 0, PGD)
+    file = read_picture(to_png(to_picture(result.image)))
+    assert (file - result.image).abs().max() <= 0.5 / 255 + 1e-6
+    with torch.no_grad():
+        assert int(ensemble(result.image).argmax()) == 1
+        assert result.survives is (int(ensemble(file).argmax()) == 1)
+
+
+def test_the_mixture_is_attacked_as_asked() -> None:
+    ensemble = Ensemble([member(3.0), member(9.5, WEIGHTS.flip(3))])
+    mean_logit = Victim(through=Through.LOGIT)
+    *_, result = smallest_eps(ensemble, GREY, 0, PGD, mixture=mean_logit)
+    assert result.model == "mixture" and result.eps is not None
+    step = PGD.step_size * result.eps / PGD.eps
+    settings = replace(PGD, eps=result.eps, step_size=step)
+    found = attack(ensemble, GREY, torch.tensor([0]), settings, mean_logit)
+    assert found.images.equal(result.image)
 
 
 def test_no_budget_to_begin_with_is_refused() -> None:

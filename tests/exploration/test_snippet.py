@@ -10,10 +10,21 @@ import pytest
 from PIL import Image
 
 from dverge import checkpoints
-from dverge.attacks import MIXTURE, AttackConfig, Norm, Victim, fgsm, pgd
+from dverge.attacks import (
+    MIXTURE,
+    AnyConfig,
+    AttackConfig,
+    Norm,
+    StrongConfig,
+    Through,
+    Victim,
+    fgsm,
+    pgd,
+)
 from dverge.data import CLASSES, Split, load, read_picture
 from dverge.exploration.examine import Examination, examine, model_names
 from dverge.exploration.snippet import snippet
+from dverge.models import compiled
 
 NAME = "vanilla-3xconv-s0"
 CASES = [
@@ -21,6 +32,9 @@ CASES = [
     (fgsm(0.03), Victim(1), None),
     (pgd(Norm.L2, 0.5, steps=3, restarts=2, seed=4), Victim(0), None),
     (AttackConfig(Norm.LINF, 0.1, 0.03, 5, targeted=True, best_iterate=True), MIXTURE, 7),
+    (pgd(Norm.LINF, 8 / 255), Victim(through=Through.LOGIT), None),
+    (StrongConfig(Norm.L2, 0.25, seed=2), MIXTURE, None),
+    (StrongConfig(Norm.LINF, 8 / 255), Victim(1), None),
 ]
 
 
@@ -37,12 +51,13 @@ def expected_lines(outcome: Examination) -> list[str]:
 
 
 @pytest.mark.parametrize(("config", "victim", "target"), CASES)
-def test_it_prints_the_examination(
-    config: AttackConfig, victim: Victim, target: int | None
-) -> None:
+def test_it_prints_the_examination(config: AnyConfig, victim: Victim, target: int | None) -> None:
     images = load(Split.SAMPLE)
     label, number = int(images.labels[4]), int(images.indices[4])
-    outcome = examine(checkpoints.load(NAME), images.pixels(4), label, config, victim, target)
+    ensemble = checkpoints.load(NAME)
+    if isinstance(config, StrongConfig):  # by the kernels that the tables are computed by
+        ensemble = compiled(ensemble)
+    outcome = examine(ensemble, images.pixels(4), label, config, victim, target, number)
     code = snippet(NAME, label, config, victim, target, (Split.SAMPLE, number))
     assert printed(code) == expected_lines(outcome)
     assert max(map(len, code.splitlines())) <= 100

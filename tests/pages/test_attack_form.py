@@ -9,14 +9,14 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dverge.attacks import MIXTURE, Attack, AttackConfig, Norm, Victim, fgsm, pgd
+from dverge.attacks import MIXTURE, Norm, StrongConfig, Victim, fgsm, pgd
+from dverge.exploration.kinds import kind_of
 from pages.widgets.shared.attack_form import (
     L2_EPS,
     LINF_EPS,
+    MEAN_LOGIT,
     AttackChoice,
-    attack_kind,
     attack_query,
-    victim_title,
 )
 from tests.pages.screen import DVERGE, VANILLA, bodies, errors, open_page
 
@@ -33,6 +33,9 @@ CHOICES = [
     ),
     AttackChoice(pgd(Norm.LINF, 16 / 255, step_size=0.0071), MIXTURE, None),
     AttackChoice(pgd(Norm.L2, 3.0, steps=1000, step_size=1.25, seed=2**31 - 1), MIXTURE, None),
+    AttackChoice(pgd(Norm.LINF, 8 / 255), MEAN_LOGIT, None),
+    AttackChoice(StrongConfig(Norm.LINF, LINF_EPS[3]), MIXTURE, None),
+    AttackChoice(StrongConfig(Norm.L2, L2_EPS[7], seed=77), Victim(2), None),
 ]
 
 
@@ -45,7 +48,7 @@ def form() -> None:
     st.session_state["chosen"] = attack_form(3)
 
 
-@pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: attack_kind(choice.config))
+@pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: kind_of(choice.config))
 def test_the_form_opens_with_the_settings_of_the_link(choice: AttackChoice) -> None:
     app = AppTest.from_function(form)
     for name, value in attack_query(choice, 5, NAMES).items():
@@ -53,6 +56,27 @@ def test_the_form_opens_with_the_settings_of_the_link(choice: AttackChoice) -> N
     app.run()
     assert not app.exception
     assert app.session_state["chosen"] == choice
+
+
+def test_the_strong_attack_has_no_target_and_no_mean_logit() -> None:
+    """A link or an earlier choice that names one is not taken over."""
+    app = AppTest.from_function(form)
+    before = AttackChoice(pgd(Norm.LINF, 0.03, targeted=True), MEAN_LOGIT, 9)
+    for name, value in attack_query(before, 5, NAMES).items():
+        app.query_params[name] = value
+    app.run()
+    assert app.session_state["chosen"].victim == MEAN_LOGIT
+    app.segmented_control(key="attack").set_value("strong-linf").run()
+    assert not app.exception
+    assert app.session_state["chosen"] == AttackChoice(StrongConfig(Norm.LINF, 0.03), MIXTURE, None)
+    assert "mean logit" not in app.selectbox(key="victim").options
+    assert "Untargeted only." in app.caption[0].value
+    app = AppTest.from_function(form)
+    for name, value in {"attack": "Strong L2", "victim": "mean logit", "target": "ship"}.items():
+        app.query_params[name] = value
+    app.run()
+    assert not app.exception
+    assert app.session_state["chosen"] == AttackChoice(StrongConfig(Norm.L2, 0.5), MIXTURE, None)
 
 
 def test_every_budget_of_the_sliders_has_a_title_of_its_own() -> None:
@@ -65,25 +89,6 @@ def test_image_and_ensembles_are_in_the_link() -> None:
     query = attack_query(CHOICES[0], 9, NAMES)
     assert (query["image"], query["ensembles"]) == ("9", NAMES)
     assert "image" not in attack_query(CHOICES[0], None, NAMES)
-
-
-@pytest.mark.parametrize(
-    ("config", "kind"),
-    [
-        (fgsm(0.1), Attack.FGSM),
-        (fgsm(0.1, targeted=True), Attack.FGSM),
-        (pgd(Norm.LINF, 0.1), Attack.PGD_LINF),
-        (pgd(Norm.LINF, 0.1, steps=1), Attack.PGD_LINF),
-        (pgd(Norm.L2, 0.1), Attack.PGD_L2),
-        (pgd(Norm.L2, 0.1, steps=1, step_size=0.1, random_start=False), Attack.PGD_L2),
-    ],
-)
-def test_an_attack_is_recognised_by_its_settings(config: AttackConfig, kind: Attack) -> None:
-    assert attack_kind(config) is kind
-
-
-def test_victims_have_the_titles_on_screen() -> None:
-    assert [victim_title(each) for each in (MIXTURE, Victim(2))] == ["mixture", "submodel 3"]
 
 
 def test_the_pages_link_opens_the_lab_on_the_same(shipped: Path) -> None:

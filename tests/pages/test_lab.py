@@ -12,23 +12,22 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dverge import checkpoints
-from dverge.attacks import MIXTURE, AttackConfig, Norm, Victim, fgsm, pgd
+from dverge.attacks import MIXTURE, AnyConfig, Norm, StrongConfig, Victim, fgsm, pgd
 from dverge.data import Split, load
 from dverge.errors import ConfigError
 from dverge.exploration.examine import (
     Examination,
-    Verdict,
     carried_over,
-    every_victim,
     examine,
     model_names,
     success,
-    summarise,
+    victims_of,
 )
 from dverge.exploration.noise import noise_test
 from dverge.exploration.smallest import smallest_eps
 from dverge.exploration.targets import target_grid
-from dverge.models import Ensemble
+from dverge.exploration.verdicts import Verdict
+from dverge.models import Ensemble, compiled
 from dverge.results import wilson_interval
 from pages.widgets.lab import many
 from pages.widgets.lab.many import parse_numbers
@@ -66,9 +65,13 @@ def vanilla() -> Ensemble:
 
 
 def outcome(
-    number: int = 5, config: AttackConfig = ATTACK, victim: Victim = MIXTURE
+    number: int = 5,
+    config: AnyConfig = ATTACK,
+    victim: Victim = MIXTURE,
+    target: int | None = None,
 ) -> Examination:
-    return examine(vanilla(), *picture(number), config, victim)
+    ensemble = compiled(vanilla()) if isinstance(config, StrongConfig) else vanilla()
+    return examine(ensemble, *picture(number), config, victim, target, number)
 
 
 def verdicts(app: AppTest) -> list[str]:
@@ -81,13 +84,13 @@ def verdicts(app: AppTest) -> list[str]:
 def test_shows_what_the_library_computes(shipped: Path) -> None:
     app = open_lab()
     app.number_input(key="image").set_value(9).run()
-    assert verdicts(app) == [summarise(outcome(9).verdicts)]
+    assert verdicts(app) == [outcome(9).summary()]
     app.number_input(key="image").set_value(5).run()
     app.segmented_control(key="attack").set_value("fgsm").run()
     for name, victim in (("mixture", MIXTURE), ("member-2", Victim(1))):
         app.selectbox(key="victim").select(name)
         press(app, "Attack")
-        assert verdicts(app) == [summarise(outcome(5, fgsm(8 / 255), victim).verdicts)]
+        assert verdicts(app) == [outcome(5, fgsm(8 / 255), victim).summary()]
     assert errors(app) == []
 
 
@@ -187,7 +190,7 @@ def test_steps_can_be_scrubbed_and_played(shipped: Path) -> None:
 
 def test_who_is_fooled_is_every_victim_in_turn(shipped: Path) -> None:
     app = opened(open_lab(), "Who is fooled")
-    outcomes = every_victim(vanilla(), *picture(), ATTACK)
+    outcomes = [outcome(victim=victim) for victim in victims_of(3)]
     fooled, possible = carried_over(outcomes)
     assert f"also fool another in {fooled} of {possible} cases.**" in text(app)
     expected = [verdict for each in outcomes for verdict in each.verdicts]

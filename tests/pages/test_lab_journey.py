@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import re
 
+import numpy as np
 import pandas as pd
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.exploration.test_snippet import printed
@@ -13,6 +15,7 @@ from tests.pages.walk import (
     BROWSER,
     CONTRAST,
     VANILLA,
+    choose,
     choose_option,
     downloaded,
     downloaded_json,
@@ -95,6 +98,49 @@ def test_attack_images_and_take_the_results_away(server: str, page: Page) -> Non
     page.get_by_role("tab", name="Step by step").click()
     expect(page.get_by_text("cross-entropy to the target")).to_be_visible()
     assert downloaded_json(page)["target_class"] == "ship"
+    expect(page.get_by_role("status")).to_have_text(re.compile("Target reached on"))
+    nothing_went_wrong(page)
+
+
+def test_the_strong_attack(server: str, page: Page) -> None:
+    page.goto(f"{server}/lab?image=9&ensembles={VANILLA}&victim=mean+logit")
+    verdict = page.get_by_role("status")
+    expect(page.get_by_text("victim mean logit")).to_be_visible()
+    choose(page, "Attack", "Strong L∞")
+    expect(page.get_by_text("Strong L∞, eps 8/255 = 0.0314, victim mixture")).to_be_visible()
+    expect(page.get_by_text("Untargeted only.")).to_be_visible()
+    expect(page.get_by_role("combobox", name="Target class")).to_have_count(0)
+    expect(verdict).to_have_text(re.compile(r"\d of 3 submodels fooled.*mixture is fooled"))
+    attempt = page.get_by_text(re.compile(r"^Shown is attempt \d+ of 13, the first to fool"))
+    expect(attempt.first).to_be_visible()
+    adversarial = page.get_by_role("img", name="Adversarial image")
+    clean = page.get_by_role("img", name="Clean image").get_attribute("src")
+    expect(adversarial).not_to_have_attribute("src", clean or "")
+    page.mouse.move(700, 10)  # a button under the pointer has a paler ground
+    is_accessible(page)
+
+    before = adversarial.get_attribute("src") or ""
+    page.get_by_role("spinbutton", name="Seed").fill("7")
+    page.get_by_role("button", name="Attack", exact=False).last.click()
+    expect(page).to_have_url(re.compile("seed=7"))
+    expect(adversarial).not_to_have_attribute("src", before)
+    record = downloaded_json(page)
+    assert record["attack"]["name"] == "strong-linf" and record["attack"]["seed"] == 7
+    arrays = np.load(io.BytesIO(downloaded(page, "NPZ", f"{VANILLA}-image-9.npz")))
+    change = np.abs(arrays["adversarial"] - arrays["clean"]).max()
+    assert change == pytest.approx(record["perturbation"]["linf"]) and change <= 8 / 255 + 1e-6
+    page.get_by_role("button", name="Code").click()
+    code = page.get_by_test_id("stCode").locator("code")
+    expect(code).to_contain_text("StrongConfig(")
+    page.keyboard.press("Escape")
+    page.get_by_role("tab", name="Smallest eps").click()
+    expect(page.get_by_text("Not offered for the strong attack")).to_be_visible()
+    page.get_by_role("link", name="See this as decision regions").click()
+    expect(page.get_by_role("heading", name="Decision regions")).to_be_visible()
+    expect(
+        page.get_by_text("Strong L∞, eps 8/255 = 0.0314, seed 7, victim mixture")
+    ).to_be_visible()
+    expect(page).to_have_url(re.compile("seed=7"))
     nothing_went_wrong(page)
 
 

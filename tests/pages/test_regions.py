@@ -105,7 +105,7 @@ def test_each_map_has_a_text_and_figures_on_demand(shipped: Path) -> None:
 def test_moving_the_reach_attacks_nothing_again(shipped: Path) -> None:
     plane_of.clear()
     regions_of.clear()
-    with patch("dverge.exploration.plane.attack", wraps=attack) as attacks:
+    with patch("dverge.exploration.examine.attack", wraps=attack) as attacks:
         app = opened(ensembles=VANILLA)
         app.select_slider(key="extent").set_value(1.5).run()
         app.selectbox(key="points").select(121).run()

@@ -100,7 +100,7 @@ def test_take_the_maps_away_and_go_on_in_the_lab(server: str, page: Page) -> Non
     assert all(svg in sheet for svg in shown)
     texts = [each.text or "" for each in ET.fromstring(sheet).iter() if each.tag.endswith("text")]
     assert f"Decision regions of {VANILLA}: test image 9, automobile" in texts
-    attack = f"PGD L∞ 8/255, 10 steps, gradient of the mixture of {VANILLA}"
+    attack = f"PGD L∞, eps 8/255 = 0.0314, 10 steps, victim mixture, on {VANILLA}"
     assert any(attack in text for text in texts)
 
     record = downloaded_json(page)

@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 import torch
 
-from dverge.attacks import AttackConfig, Victim
+from dverge.attacks import AttackConfig, StrongConfig, Victim, strong_attack
 from dverge.charts.matrices import matrix_chart, matrix_frame
 from dverge.charts.pictures import data_uri
 from dverge.charts.style import VERDICT_SIGNS
@@ -19,6 +19,7 @@ from dverge.checkpoints import CheckpointInfo
 from dverge.data import CLASSES, Split, load
 from dverge.errors import ConfigError
 from dverge.exploration.examine import Examination, model_names, success
+from dverge.exploration.kinds import describe
 from dverge.exploration.targets import TargetGrid, target_grid
 from dverge.results import wilson_interval
 from dverge.runs import Task
@@ -51,19 +52,18 @@ def show_several(view: LabView) -> None:
         )
         return
     with st.spinner("Attacking the images"):
-        outcomes = {
-            info.name: [_end_of(info, image, view.choice) for image in images]
-            for info in view.infos
-        }
+        outcomes = {info.name: _outcomes(info, images, view.choice) for info in view.infos}
+    success_title = _success_title(view)
     percent = st.column_config.NumberColumn
+    st.markdown(f"**{view.attack}**")
     st.dataframe(
         _rates(view, outcomes),
         hide_index=True,
         height="content",
         key="several-rates",
-        alt="How many images fool each model, with intervals",
+        alt="How many attacks succeed on each model, with intervals",
         column_config={
-            "Fooled": percent(
+            success_title: percent(
                 format="%.0f %%",
                 help="Share of the images that the model classified correctly before the attack.",
             ),
@@ -133,26 +133,56 @@ def _add(image: ChosenImage) -> None:
         st.session_state["several"] += f", {image.number}"
 
 
+def _outcomes(
+    info: CheckpointInfo, images: Sequence[ChosenImage], choice: AttackChoice
+) -> list[Examination]:
+    attempts = _attempts(info, images, choice)
+    return [_end_of(info, *each, choice) for each in zip(images, attempts, strict=True)]
+
+
+@st.cache_data(max_entries=64, show_spinner=False, hash_funcs=BY_CONTENT)
+def _attempts(
+    info: CheckpointInfo, images: Sequence[ChosenImage], choice: AttackChoice
+) -> Sequence[int | None]:
+    """The attempts of the strong attack to show, which it finds for all images at once.
+
+    That is many times as fast as image by image. Any other attack has no attempts.
+    """
+    if not isinstance(choice.config, StrongConfig):
+        return [None] * len(images)
+    pixels = torch.cat([image.pixels for image in images])
+    labels = torch.tensor([image.label for image in images])
+    numbers = [int(image.number or 0) for image in images]
+    about = (pixels, labels, numbers, choice.config, choice.victim)
+    return strong_attack(load_fast(info), *about).attempt.tolist()
+
+
 @st.cache_data(max_entries=512, show_spinner=False, hash_funcs=BY_CONTENT)
-def _end_of(info: CheckpointInfo, image: ChosenImage, choice: AttackChoice) -> Examination:
+def _end_of(
+    info: CheckpointInfo, image: ChosenImage, attempt: int | None, choice: AttackChoice
+) -> Examination:
     """An outcome without the attack's course, so that many can be kept."""
-    return examine_image(info, image, choice).without_course()
+    return examine_image(info, image, choice, attempt).without_course()
+
+
+def _success_title(view: LabView) -> str:
+    return "Fooled" if view.choice.target is None else "Target reached"
 
 
 def _rates(view: LabView, outcomes: dict[str, list[Examination]]) -> pd.DataFrame:
     rows = []
     for info in view.infos:
         for i, name in enumerate(model_names(len(info.card.members))):
-            fooled, correct = success(outcomes[info.name], i)
-            low, high = wilson_interval(fooled, correct)
+            count, correct = success(outcomes[info.name], i)
+            low, high = wilson_interval(count, correct)
             rows.append(
                 {
                     "Ensemble": info.name,
                     "Model": name,
-                    "Fooled": 100 * fooled / correct if correct else None,
+                    _success_title(view): 100 * count / correct if correct else None,
                     "95 % from": 100 * low,
                     "to": 100 * high,
-                    "Images": f"{fooled} of {correct}",
+                    "Images": f"{count} of {correct}",
                 }
             )
     return pd.DataFrame(rows)
@@ -202,6 +232,13 @@ def _grid_task(
 
 def show_targets(view: LabView) -> None:
     """How often attacks from each class reach each other class, measured on request."""
+    config, victim = view.choice.config, view.choice.victim
+    if isinstance(config, StrongConfig):
+        st.info(
+            "Not offered for the strong attack, which is untargeted: choose FGSM or PGD.",
+            icon=":material/block:",
+        )
+        return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         per_class = st.selectbox(
             "Images of each class",
@@ -213,7 +250,6 @@ def show_targets(view: LabView) -> None:
             "count.",
         )
         st.button("Attack every class to every other", icon=":material/grid_on:", on_click=_ask)
-    config, victim = view.choice.config, view.choice.victim
     wanted = (config, victim, per_class, tuple(info.digest for info in view.infos))
     if st.session_state.pop("grid-asking", False):
         st.session_state["grid-asked"] = wanted
@@ -229,7 +265,7 @@ def show_targets(view: LabView) -> None:
     st.caption(
         "Per cent of the images of the row's class, classified correctly before the attack, that "
         f"the victim then takes for the column's class. {per_class} bundled test images of each "
-        f"class, the attack on the left with seed {config.seed}."
+        f"class; seed {config.seed}."
     )
 
 
@@ -243,7 +279,7 @@ def _show_grids(grids: list[GridSettings], was_running: bool) -> None:
     with st.grid(min(len(grids), 2), min_column_width=460):
         for grid in grids:
             with st.container(border=True):
-                show_heading(grid.info)
+                show_heading(grid.info, describe(grid.config, grid.victim))
                 _show_grid(grid)
 
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import streamlit as st
 
-from dverge.charts.lab import course_chart, course_frame, loss_chart, loss_frame
+from dverge.attacks import AttackConfig, StrongConfig
+from dverge.charts.lab import course_chart, course_frame, loss_chart, loss_frame, objective_title
 from dverge.charts.style import VERDICT_SIGNS
 from dverge.checkpoints import CheckpointInfo
-from dverge.exploration.examine import MIXTURE_WORDS
-from pages.widgets.lab.view import LabView, each_ensemble, perturbation_scale, picture_sheet
+from dverge.errors import DvergeError
+from dverge.exploration.examine import Examination
+from pages.widgets.lab.view import (
+    LabView,
+    attempt_line,
+    each_ensemble,
+    perturbation_scale,
+    picture_sheet,
+)
 from pages.widgets.shared.cards import offer_files, show_pictures
 from pages.widgets.shared.resources import colour_of
 
@@ -24,7 +34,11 @@ def show_steps(view: LabView) -> None:
 
 def _show_all(view: LabView, was_playing: bool) -> None:
     changed = st.session_state.get(PLAYING, False) != was_playing
-    last = view.choice.config.steps
+    last = _last_step(view)
+    if not last:
+        st.caption("The attack took no step: every victim is wrong where it begins.")
+        each_ensemble(view, view.attack, lambda info: _show_step(view, info, 0))
+        return
     _advance(last)
     playing = st.session_state.get(PLAYING, False)
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -45,11 +59,22 @@ def _show_all(view: LabView, was_playing: bool) -> None:
             bind="query-params",
             help="0 is where the attack begins: the clean image, or a random point near it.",
         )
-    each_ensemble(view, lambda info: _show_step(view, info, step))
+    each_ensemble(view, view.attack, lambda info: _show_step(view, info, step))
     if changed:
         # The whole page, for how often a fragment runs is set outside it. Only after everything
         # is drawn, so that the browser knows the slider's last position.
         st.rerun()
+
+
+def _last_step(view: LabView) -> int:
+    """The steps of the attack; of the strong attack, which stops early, those of the longest."""
+    if isinstance(view.choice.config, AttackConfig):
+        return view.choice.config.steps
+    steps = [0]
+    for info in view.infos:
+        with suppress(DvergeError):  # shown in the ensemble's own card
+            steps.append(len(view.outcome(info).course.images) - 1)
+    return max(steps)
 
 
 def _toggle(last: int) -> None:
@@ -76,31 +101,46 @@ def _step_in_address(last: int) -> int:
 
 def _show_step(view: LabView, info: CheckpointInfo, step: int) -> None:
     whole = view.outcome(info)
-    outcome, losses, colour = whole.at(step), loss_frame(whole), colour_of(info)
-    verdict = outcome.mixture
+    losses, colour = loss_frame(whole), colour_of(info)
+    step = min(step, len(losses) - 1)
+    outcome, name = whole.at(step), objective_title(whole.config)
+    verdict, value = outcome.mixture, f"{losses['loss'][step]:.2f}"
+    aim = "" if whole.target is None else " and the target"
+    is_strong = isinstance(whole.config, StrongConfig)
     st.markdown(
-        f"Step {step} of {len(losses) - 1}: {VERDICT_SIGNS[verdict]} {MIXTURE_WORDS[verdict]}, "
-        f"loss {losses['loss'][step]:.2f} nats."
+        f"Step {step} of {len(losses) - 1}: {VERDICT_SIGNS[verdict]} {outcome.mixture_words()}, "
+        f"{f'margin {value}' if is_strong else f'loss {value} nats'}."
     )
     show_pictures(outcome, perturbation_scale(whole))
     left, right = st.columns(2)
     left.altair_chart(
         course_chart(course_frame(whole), colour, step),
         key=f"course-{info.name}",
-        alt=f"Probability that each model of {info.name} gives the true class, by step",
+        alt=f"Probability that each model of {info.name} gives the true class{aim}, by step",
     )
     right.altair_chart(
-        loss_chart(losses, colour, step),
+        loss_chart(losses, colour, step, name),
         key=f"loss-{info.name}",
-        alt=f"Loss of the victim in {info.name}, by step",
+        alt=f"{name} of the victim in {info.name}, by step",
     )
-    aim = "target" if whole.config.targeted else "true class"
-    st.caption(
-        f"Thick: the mixture; thin: its submodels. The loss is the victim's cross-entropy to the "
-        f"{aim}."
-    )
+    st.caption(_about_lines(whole))
     offer_files(
         f"{view.file_stem(info)}-step-{step}",
         {"PNG": (lambda: picture_sheet(outcome, info, view.image), "The pictures at this step.")},
         f"step-{info.name}",
     )
+
+
+def _about_lines(whole: Examination) -> str:
+    """What the charts of an attack's course show."""
+    text = "Thick: the mixture; thin: its submodels. "
+    if whole.target is not None:
+        text += "Solid: the true class; dashed: the target. "
+    if isinstance(whole.config, StrongConfig):
+        text += (
+            "The margin is how far the score of the wrong class that the attack raises is above "
+            f"that of the true class. {attempt_line(whole)}"
+        )
+        return text.strip()
+    aim = "target" if whole.config.targeted else "true class"
+    return f"{text}The loss is the victim's cross-entropy to the {aim}."

@@ -7,31 +7,31 @@ from collections.abc import Callable
 import pandas as pd
 import streamlit as st
 
-from dverge.charts.lab import budget_chart, budget_frame
+from dverge.attacks import StrongConfig
 from dverge.charts.pictures import side_by_side
 from dverge.charts.style import VERDICT_SIGNS
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import CLASSES
-from dverge.exploration.examine import Examination, Verdict, carried_over, model_names
+from dverge.exploration.examine import Examination, carried_over, model_names
+from dverge.exploration.kinds import victim_title
 from dverge.exploration.noise import NoiseTest, noise_test
-from dverge.exploration.smallest import SmallestEps, smallest_eps
+from dverge.exploration.verdicts import NOTES, SUCCESSES
 from pages.widgets.lab.many import show_several, show_targets
+from pages.widgets.lab.smallest import show_smallest
 from pages.widgets.lab.steps import show_steps
-from pages.widgets.lab.view import LabView, describe, each_ensemble, outcome_of
+from pages.widgets.lab.view import LabView, each_ensemble, footer, outcome_of
 from pages.widgets.shared.attack_form import AttackChoice
 from pages.widgets.shared.cards import (
     CSS_CLASS,
     Cell,
-    is_dark,
     offer_files,
     show_figures,
     show_matrix,
 )
 from pages.widgets.shared.image_choice import gallery
 from pages.widgets.shared.images import ChosenImage
-from pages.widgets.shared.messages import errors_as_messages
 from pages.widgets.shared.navigation import show_tabs
-from pages.widgets.shared.resources import BY_CONTENT, colour_of, load_ensemble
+from pages.widgets.shared.resources import BY_CONTENT, load_ensemble
 
 DRAWS = 100
 
@@ -52,13 +52,23 @@ def show_lab_tabs(view: LabView) -> None:
 
 def show_victims(view: LabView) -> None:
     """The attack on each model in turn, and what every model then answers."""
-    each_ensemble(view, lambda info: _show_victims(view, info))
+    each_ensemble(view, view.attack_on_each, lambda info: _show_victims(view, info))
+    targeted = view.choice.target is not None
+    signs = (
+        "✓ the true class, ✕ the target, ≠ another class, ○ wrong or the target before the attack"
+        if targeted
+        else "✓ the true class, ✕ fooled, ○ wrong before the attack"
+    )
     st.caption(
         "Each row is a separate attack, along the gradient of the row's model; the columns are "
-        "what the models then answer, and with what probability. ✓ the true class, ✕ fooled, "
-        "○ wrong before the attack. One image says nothing about accuracy: *Transfer* on the "
-        "Robustness page counts many."
+        f"what the models then answer, and with what probability. {signs}. One image says nothing "
+        "about accuracy: *Transfer* on the Robustness page counts many."
     )
+    if isinstance(view.choice.config, StrongConfig):
+        st.caption(
+            "The strong attack stops as soon as its victim is fooled, so it hardly carries over; "
+            "PGD shows transfer better."
+        )
     st.page_link(
         "pages/robustness.py",
         label="Transfer over many images",
@@ -69,17 +79,16 @@ def show_victims(view: LabView) -> None:
 
 def _show_victims(view: LabView, info: CheckpointInfo) -> None:
     outcomes = view.by_victim(info)
-    fooled, possible = carried_over(outcomes)
+    count, possible = carried_over(outcomes)
     if possible:
-        st.markdown(
-            f"**Attacks on one submodel also fool another in {fooled} of {possible} cases.**"
-        )
+        also = "fool another" if view.choice.target is None else "reach the target on another"
+        st.markdown(f"**Attacks on one submodel also {also} in {count} of {possible} cases.**")
     names = model_names(len(info.card.members))
-    cells = [answer_cells(each) for each in outcomes]
-    show_matrix("Attacked", "then says", names, names, cells)
+    attacked = [*names[:-1], victim_title(view.choice.mixture)]
+    show_matrix("Attacked", "then says", attacked, names, [answer_cells(each) for each in outcomes])
     offer_files(
         f"{view.file_stem(info)}-who-is-fooled",
-        {"CSV": (lambda: _cell_table(names, cells), "One line per cell of the matrix.")},
+        {"CSV": (lambda: _answer_table(attacked, outcomes), "One line per cell of the matrix.")},
         f"victims-{info.name}",
     )
 
@@ -97,65 +106,22 @@ def answer_cells(outcome: Examination) -> list[Cell]:
     ]
 
 
-def _cell_table(names: list[str], cells: list[list[Cell]]) -> str:
+def _answer_table(attacked: list[str], outcomes: list[Examination]) -> str:
     """The matrix as CSV: attacked model, answering model, its answer, its probability, verdict."""
     rows = [
-        (attacked, model, cell.text, round(cell.percent, 2), cell.kind)
-        for attacked, line in zip(names, cells, strict=True)
-        for model, cell in zip(names, line, strict=True)
+        (name, model, CLASSES[int(said.argmax())], round(100 * float(said.max()), 2), verdict)
+        for name, outcome in zip(attacked, outcomes, strict=True)
+        for model, said, verdict in zip(
+            model_names(len(outcome.members)), outcome.after, outcome.verdicts, strict=True
+        )
     ]
-    columns = ["attacked", "model", "says", "per cent", "outcome"]
+    columns = ["attacked", "model", "says", "per cent", "verdict"]
     return pd.DataFrame(rows, columns=columns).to_csv(index=False)
-
-
-def show_smallest(view: LabView) -> None:
-    """The smallest budget that fools each model, across ensembles."""
-    by_name: dict[str, list[SmallestEps]] = {}
-    for info in view.infos:
-        with errors_as_messages():
-            by_name[info.name] = _smallest(info, view.image, view.choice)
-    if not by_name:
-        return
-    norm = view.choice.config.norm
-    frame = budget_frame(by_name, norm)
-    colours = {info.name: colour_of(info) for info in view.infos if info.name in by_name}
-    st.altair_chart(
-        budget_chart(frame, colours, norm, is_dark()),
-        key="smallest",
-        alt="The smallest eps that fools each model, across ensembles",
-    )
-    st.caption(
-        "Each model is attacked itself, with the chosen attack at budgets found by bisection. A "
-        "better attack may need less, so each bar is an upper bound on what the model withstands. "
-        f"{view.image.title.capitalize()}; one image says nothing about accuracy."
-    )
-    show_figures(
-        [(models[-1].image, name, _caption(models[-1])) for name, models in by_name.items()]
-    )
-    offer_files(
-        f"smallest-eps-{view.image.file_name}",
-        {"CSV": (lambda: frame.to_csv(index=False), "One line per bar; eps of 255 for L∞.")},
-        "smallest",
-    )
-
-
-def _caption(mixture: SmallestEps) -> str:
-    if mixture.eps is None:
-        return "the mixture withstands every budget tried"
-    return "smallest change that fools the mixture" if mixture.eps else "wrong before the attack"
-
-
-@st.cache_data(
-    max_entries=128, show_spinner="Searching for the smallest eps", hash_funcs=BY_CONTENT
-)
-def _smallest(info: CheckpointInfo, image: ChosenImage, choice: AttackChoice) -> list[SmallestEps]:
-    ensemble = load_ensemble(info)
-    return smallest_eps(ensemble, image.pixels, image.label, choice.config, choice.target)
 
 
 def show_noise(view: LabView) -> None:
     """The attack beside random noise of the same size."""
-    each_ensemble(view, lambda info: _show_noise(view, info))
+    each_ensemble(view, view.attack, lambda info: _show_noise(view, info))
     st.caption(
         f"{DRAWS} random perturbations (seed 0) of the same size as the attack's: for L∞ every "
         "value moves up or down by that much, for L2 Gaussian noise of that length. The picture "
@@ -167,12 +133,17 @@ def _show_noise(view: LabView, info: CheckpointInfo) -> None:
     outcome = view.outcome(info)
     noise = _noise(info, view.image, view.choice)
     attacked, noisy = (CLASSES[int(p[-1].argmax())] for p in (outcome.after, noise.after))
-    if outcome.mixture is Verdict.WRONG_BEFORE:
-        st.markdown("**The mixture was wrong before anything was done to the image.**")
+    targeted = outcome.target is not None
+    if outcome.mixture in NOTES:
+        st.markdown(f"**{outcome.mixture_words().capitalize()}.**")
     else:
-        does = "fools" if outcome.mixture is Verdict.FOOLED else "does not fool"
+        does, it = (
+            ("fools", "fools it") if not targeted else ("reaches its target on", "reaches it")
+        )
+        if outcome.mixture not in SUCCESSES:
+            does = "does not reach its target on" if targeted else "does not fool"
         st.markdown(
-            f"**The attack {does} the mixture; noise of the same size fools it in "
+            f"**The attack {does} the mixture; noise of the same size {it} in "
             f"{noise.fooled[-1]} of {noise.draws} draws.**"
         )
     figures = [
@@ -181,19 +152,18 @@ def _show_noise(view: LabView, info: CheckpointInfo) -> None:
         (noise.image, "Random noise", f"the mixture says: {noisy}"),
     ]
     show_figures(figures)
-    correct = (outcome.before.argmax(1) == outcome.label).tolist()
     counts = [
-        f"{name} {count} of {noise.draws}" if is_correct else f"{name} was wrong before"
-        for name, count, is_correct in zip(
-            model_names(len(info.card.members)), noise.fooled, correct, strict=True
+        f"{name} {NOTES[verdict]}" if verdict in NOTES else f"{name} {count} of {noise.draws}"
+        for name, count, verdict in zip(
+            model_names(len(info.card.members)), noise.fooled, outcome.verdicts, strict=True
         )
     ]
-    st.caption(f"Fooled by noise: {', '.join(counts)}.")
+    st.caption(f"{'Target reached' if targeted else 'Fooled'} by noise: {', '.join(counts)}.")
     sheet = [(f"{title}: {caption.split(': ')[1]}", image) for image, title, caption in figures]
-    footer = f"{info.name}, {view.image.title}, {describe(outcome)}"
+    settings = footer(outcome, info, view.image)
     offer_files(
         f"{view.file_stem(info)}-noise",
-        {"PNG": (lambda: side_by_side(sheet, footer), "The three pictures, enlarged.")},
+        {"PNG": (lambda: side_by_side(sheet, settings), "The three pictures, enlarged.")},
         f"noise-{info.name}",
     )
 

@@ -9,13 +9,14 @@ from html import escape
 
 import streamlit as st
 
+from dverge.attacks import StrongConfig
 from dverge.charts.regions import region_sheet, region_svg
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import CLASSES
-from dverge.evaluation.naming import attack_title
+from dverge.exploration.kinds import describe
 from dverge.exploration.plane import Plane, attack_plane
 from dverge.exploration.regions import Regions, regions_on
-from pages.widgets.shared.attack_form import AttackChoice, attack_kind, victim_title
+from pages.widgets.shared.attack_form import AttackChoice
 from pages.widgets.shared.cards import Files, is_dark, offer_files, show_html
 from pages.widgets.shared.images import ChosenImage
 from pages.widgets.shared.resources import BY_CONTENT, load_fast
@@ -46,9 +47,8 @@ def plane_of(
 ) -> Plane:
     """The plane of an attack on a checkpoint; the seed draws the direction across."""
     ensemble, config, victim = load_fast(attacked), choice.config, choice.victim
-    return attack_plane(
-        ensemble, image.pixels, image.label, config, victim, choice.target, seed=seed
-    )
+    about = (ensemble, image.pixels, image.label, config, victim, choice.target)
+    return attack_plane(*about, seed=seed, number=image.number)
 
 
 @st.cache_data(max_entries=64, show_spinner=False, hash_funcs=BY_CONTENT)
@@ -103,19 +103,15 @@ def sheet(
     """All maps as one SVG, with the settings below them."""
     plane = result.plane
     config = plane.config
-    attack = attack_title(attack_kind(config), {"eps": config.eps, "steps": config.steps})
-    settings = [
-        f"{attack}, gradient of the {victim_title(plane.victim)} of {attacked.name}",
-        *([f"target {CLASSES[plane.target]}"] if plane.target is not None else []),
-        *([f"random start (seed {config.seed})"] if config.random_start else []),
-        *([f"{config.restarts} restarts"] if config.restarts > 1 else []),
-    ]
+    settings = f"{describe(config, plane.victim, plane.target)}, on {attacked.name}"
+    if isinstance(config, StrongConfig) or config.random_start:
+        settings += f", random start (seed {config.seed})"
     points = len(result.axis)
     return region_sheet(
         result,
         f"Decision regions of {info.name}: {image.title}",
         [
-            f"Plane: {', '.join(settings)}.",
+            f"Plane: {settings}.",
             f"{points} × {points} points; paler is less confident; dashed: the eps ball; cross: "
             "where the attack ends. Kept: the ball's points that get the true class.",
         ],

@@ -13,14 +13,25 @@ from dverge.charts.pictures import data_uri, perturbation_image
 from dverge.charts.style import VERDICT_SIGNS, method_title
 from dverge.checkpoints import CheckpointInfo
 from dverge.data import CLASSES
-from dverge.exploration.examine import Examination, Verdict, model_names, summarise
+from dverge.exploration.examine import Examination, model_names
+from dverge.exploration.verdicts import Verdict
 from pages.widgets.shared.resources import colour_of
 
-CSS_CLASS = {Verdict.HOLDS: "holds", Verdict.FOOLED: "fooled", Verdict.WRONG_BEFORE: "wrong"}
+CSS_CLASS = {
+    Verdict.HOLDS: "holds",
+    Verdict.FOOLED: "fooled",
+    Verdict.WRONG_BEFORE: "wrong",
+    Verdict.REACHED: "fooled",
+    Verdict.MISSED: "partly",
+    Verdict.TARGET_BEFORE: "wrong",
+}
 VERDICT_TEXT = {
     Verdict.HOLDS: "holds",
     Verdict.FOOLED: "fooled",
     Verdict.WRONG_BEFORE: "wrong before",
+    Verdict.REACHED: "reached",
+    Verdict.MISSED: "other class",
+    Verdict.TARGET_BEFORE: "target before",
 }
 Files = Mapping[str, tuple[Callable[[], str | bytes], str]]
 """Downloads by kind (of FILE_KINDS): what makes the content, and the button's help."""
@@ -29,6 +40,7 @@ FILE_KINDS = {  # by the button's label: MIME type, icon, file ending
     "SVG": ("image/svg+xml", ":material/image:", "svg"),
     "CSV": ("text/csv", ":material/table:", "csv"),
     "JSON": ("application/json", ":material/data_object:", "json"),
+    "NPZ": ("application/octet-stream", ":material/deployed_code:", "npz"),
     "LaTeX": ("text/plain", ":material/function:", "tex"),
     "Markdown": ("text/markdown", ":material/notes:", "md"),
 }
@@ -52,17 +64,19 @@ def show_html(body: str, kind: str = "", info: CheckpointInfo | None = None) -> 
     st.html(f'<div class="{classes}"{style}>{body}</div>')
 
 
-def show_heading(info: CheckpointInfo) -> None:
-    """An ensemble's colour, name and kind."""
+def show_heading(info: CheckpointInfo, attack: str = "") -> None:
+    """An ensemble's colour, name and kind, and below them the attack on it."""
     count = len(info.card.members)
     kind = f"{method_title(info.card.method)}, {count} submodel{'s' if count > 1 else ''}"
     names = f"<b>{escape(info.name)}</b><span>{escape(kind)}</span>"
+    if attack:
+        names += f"<small>{escape(attack)}</small>"
     show_html(f'<div class="dv-head"><i></i>{names}</div>', info=info)
 
 
 def show_verdict(examination: Examination) -> None:
     """The outcome in a sentence, with the mixture's sign."""
-    verdict, text = examination.mixture, escape(summarise(examination.verdicts))
+    verdict, text = examination.mixture, escape(examination.summary())
     show_html(
         f'<div class="dv-verdict {CSS_CLASS[verdict]}" role="status">'
         f'<i aria-hidden="true">{VERDICT_SIGNS[verdict]}</i><span>{text}</span></div>'
@@ -139,7 +153,7 @@ class Cell:
     """One answer of a matrix.
 
     Attributes:
-        kind: holds, fooled or wrong (good for the defence, bad, or neither), which sets the colour.
+        kind: holds, fooled, partly or wrong (before), which sets the colour.
         sign: says the same without colour.
         text: the class answered.
         percent: the probability given to it, 0–100.
@@ -183,7 +197,7 @@ def show_matrix(
     )
 
 
-def offer_files(stem: str, files: Files, key: str, quiet: bool = True) -> None:
+def offer_files(stem: str, files: Files, key: str, quiet: bool = True, icons: bool = True) -> None:
     """A download button per file, which is made when it is asked for.
 
     Args:
@@ -191,6 +205,7 @@ def offer_files(stem: str, files: Files, key: str, quiet: bool = True) -> None:
         files: what to offer.
         key: of the buttons, after their kind.
         quiet: without a border, beside the picture that they hold.
+        icons: False for many files in little space.
     """
     for kind, (content, about) in files.items():
         mime, icon, ending = FILE_KINDS[kind]
@@ -199,7 +214,7 @@ def offer_files(stem: str, files: Files, key: str, quiet: bool = True) -> None:
             content,
             f"{stem}.{ending}",
             mime,
-            icon=icon if quiet else ":material/download:",
+            icon=(icon if quiet else ":material/download:") if icons else None,
             key=f"{ending}-{key}",
             on_click="ignore",
             type="tertiary" if quiet else "secondary",

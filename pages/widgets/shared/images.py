@@ -31,8 +31,9 @@ class ChosenImage:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the pixels and the class."""
-        return hashlib.sha256(self.pixels.numpy().tobytes() + bytes([self.label])).hexdigest()
+        """SHA-256 of the pixels, the class and the number, which the random starts depend on."""
+        about = repr((self.label, self.number)).encode()
+        return hashlib.sha256(self.pixels.numpy().tobytes() + about).hexdigest()
 
 
 def gallery_images() -> ImageSet:
