@@ -10,7 +10,8 @@ import torch
 
 from dverge import checkpoints
 from dverge.attacks import MIXTURE, AttackConfig, Norm, Through, Victim, image_starts
-from dverge.attacks.strong import margin_attack
+from dverge.attacks.margins import margin_attack
+from dverge.attacks.strong import Way
 from dverge.data import Split, load
 from dverge.evaluation.measurements import Clean
 from dverge.evaluation.strong import StrongAttack
