@@ -44,8 +44,8 @@ def mixtures(name: str, protocol: Protocol) -> dict[tuple[str, str], Result]:
     """The shipped figures of a mixture, by attack in words and what it followed."""
     info = checkpoints.read(ROOT / "checkpoints" / name)
     (kept,) = [each for each in all_results(info) if each.protocol is protocol]
-    named = {(_setting(row), row.parameters.get("victim", "")): row for row in kept.results}
-    return {key: row for key, row in named.items() if row.model == MIXTURE_NAME}
+    own = [row for row in kept.results if row.model == MIXTURE_NAME]
+    return {(_setting(row), row.parameters.get("victim", "")): row for row in own}
 
 
 def _setting(row: Result) -> str:
@@ -109,7 +109,7 @@ def test_the_results_figure_is_of_the_files() -> None:
     drawn = io.StringIO()
     results_figure().save(drawn, format="svg")
     shown = marks(FILE.read_text(encoding="utf-8"))
-    assert len(shown) == 5 * (1 + 1 + 10)  # each mixture's band, line and ten points
+    assert len(shown) == 5 * (1 + 1 + 8)  # each mixture's band, line and eight points
     assert shown == marks(drawn.getvalue())
     assert FILE.relative_to(ROOT).as_posix() in (ROOT / "README.md").read_text(encoding="utf-8")
 

@@ -224,7 +224,7 @@ def test_an_outcome_is_kept_by_weights_pixels_class_and_attack(
     alone = checkpoints.save("alone", Ensemble([seeded_conv(0)]), method="vanilla")
     outcome_of.clear()
     assert outcome_of(first, image, choice) == 1
-    same = ChosenImage(pixels.clone(), label, "your picture", "own-picture")
+    same = ChosenImage(pixels.clone(), label, "your picture", "own-picture", 5)
     assert outcome_of(twin, same, choice) == 1
     changed = [
         outcome_of(alone, image, choice),

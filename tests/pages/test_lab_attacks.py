@@ -161,7 +161,7 @@ def test_strong_shows_the_librarys_attempt(name: str, victim: Victim) -> None:
 
 def test_strong_where_it_fails() -> None:
     app = open_strong(eps="1/255 = 0.0039", image="9")
-    assert lines_of(app, "None of 13 attempts fooled the mixture; shown is the last.")
+    assert lines_of(app, "None of 10 attempts fooled the mixture; shown is the last.")
     opened(app, "Step by step")
     assert app.slider(key="lab-step").max == 40 and errors(app) == []
     assert lines_of(app, "Step 40 of 40: ✓ the mixture holds, margin -")

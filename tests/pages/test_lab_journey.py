@@ -111,7 +111,7 @@ def test_the_strong_attack(server: str, page: Page) -> None:
     expect(page.get_by_text("Untargeted only.")).to_be_visible()
     expect(page.get_by_role("combobox", name="Target class")).to_have_count(0)
     expect(verdict).to_have_text(re.compile(r"\d of 3 submodels fooled.*mixture is fooled"))
-    attempt = page.get_by_text(re.compile(r"^Shown is attempt \d+ of 13, the first to fool"))
+    attempt = page.get_by_text(re.compile(r"^Shown is attempt \d+ of 10, the first to fool"))
     expect(attempt.first).to_be_visible()
     adversarial = page.get_by_role("img", name="Adversarial image")
     clean = page.get_by_role("img", name="Clean image").get_attribute("src")

@@ -27,12 +27,21 @@ from dverge.results import Result
 from pages.widgets.distilled import pairs
 from pages.widgets.distilled.pairs import SCALE_NOTE
 from pages.widgets.robustness import pair_tabs
-from pages.widgets.robustness.view import FIRST_ATTACK
+from pages.widgets.robustness.view import FIRST_ATTACK, SUMMARY_PROTOCOLS
 from pages.widgets.shared.resources import load_ensemble, load_fast
 from tests.pages.conftest import ROOT
 from tests.pages.screen import DVERGE, VANILLA, charts, errors, open_page, text
 
-TABS = ("All figures", "Against eps", "Transfer", "Diversity", "Sanity")
+TABS = (
+    "All figures",
+    "Against eps",
+    "Classes",
+    "AutoAttack",
+    "Black box",
+    "Transfer",
+    "Diversity",
+    "Sanity",
+)
 SAFE = "masked, makes a model look robust"  # on the tab Sanity
 WEIGHTS = "member-2.safetensors"
 
@@ -75,7 +84,8 @@ def stored(protocol: Protocol, *names: str) -> list[Result]:
 def headline(row: Result) -> bool:
     """The attack is on the model itself, or the worst of all on the mixture, or there is none."""
     victim = row.parameters.get("victim", "worst")
-    return victim == "worst" or row.model.startswith("member-")
+    alone = (row.attack, victim) == ("fgsm", "mixture")
+    return victim == "worst" or alone or row.model.startswith("member-")
 
 
 def mixtures(rows: list[Result]) -> list[Result]:
@@ -127,7 +137,7 @@ def test_the_table_is_the_librarys(shipped: Path) -> None:
         pd.testing.assert_frame_equal(frame.sort_values(**by), expected.sort_values(**by))
         return errors(app) == []
 
-    every = stored(Protocol.STANDARD) + stored(Protocol.AUTOATTACK)
+    every = [row for protocol in SUMMARY_PROTOCOLS for row in stored(protocol)]
     own = [row for row in every if headline(row)]
     assert is_shown(mixtures(own))
     assert f"{len(mixtures(own))} figures on 1,000 test images." in text(app)
@@ -212,8 +222,8 @@ def test_each_tab_opens_and_only_the_open_one_computes(
             show(app, tab)
             assert errors(app) == []
             assert tuple(mock.call_count for mock in computing) == computed[tab]
-            assert len(app.dataframe) == (tab == "All figures")
-            assert ("PGD L∞ with 20 steps" in text(app)) == (tab == "Against eps")
+            assert len(app.dataframe) == (tab in ("All figures", "AutoAttack", "Black box"))
+            assert ("fell at a smaller budget" in text(app)) == (tab == "Against eps")
             assert (SAFE in text(app)) == (tab == "Sanity")
 
 

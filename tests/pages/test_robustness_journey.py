@@ -101,17 +101,15 @@ def made(root: Path, protocol: Protocol, images: int) -> list[Result]:
 
 def read_the_classes(page: Page) -> None:
     """The accuracy by class, and a confusion matrix under attack and without."""
-    expect(
-        page.get_by_label(f"Accuracy by class without attack and under {FIRST_ATTACK}")
-    ).to_be_visible()
-    matrix = page.get_by_label(f"Confusion matrix of {VANILLA}")
-    under = matrix.locator("text").all_inner_texts()
-    page.get_by_role("switch", name="Under attack").or_(
-        page.get_by_text("Under attack")
-    ).first.click()
-    expect(page.get_by_text("without attack").last).to_be_visible()
+    about = f"Accuracy by class without attack and under {FIRST_ATTACK}"
+    expect(page.get_by_label(about, exact=True)).to_be_visible()
+    matrix = page.get_by_label(f"Confusion matrix of {VANILLA}", exact=True)
+    expect(matrix.locator("text").first).to_be_visible()
+    under = matrix.locator("text").all_text_contents()
+    page.locator(".st-key-confusion-attacked label").click()
+    expect(page.get_by_text(f"{VANILLA}, without attack")).to_be_visible()
     settle(page)
-    assert matrix.locator("text").all_inner_texts() != under
+    assert matrix.locator("text").all_text_contents() != under
 
 
 def test_read_and_download_what_is_measured(server: str, page: Page) -> None:
@@ -180,7 +178,7 @@ def test_measure_pause_resume_and_read_the_results(
     settle(page)
     expect(summary(page)).to_be_visible()
     expect(page.get_by_role("listitem")).to_have_count(1)
-    sentences = page.get_by_role("listitem").all_inner_texts()
+    sentences = page.get_by_role("listitem").all_text_contents()
     nothing_went_wrong(page)
     assert page.evaluate("window.here")  # the page was never loaded again
     rows = made(served_folder / "checkpoints", Protocol.STANDARD, 10)
